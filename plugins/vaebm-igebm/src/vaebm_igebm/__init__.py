@@ -1,0 +1,1 @@
+"""VAEBM energy network."""

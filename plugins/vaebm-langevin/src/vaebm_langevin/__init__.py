@@ -1,0 +1,26 @@
+"""Langevin dynamics: one kernel, two sets of defaults (latent and data space)."""
+
+from collections.abc import Iterable
+
+from vaebm_langevin.options import DataOptions, LatentOptions
+from vaebm_toolkit import Component, hookimpl
+
+
+@hookimpl
+def vaebm_components() -> Iterable[Component]:
+    yield Component(
+        kind="sampler",
+        name="latent-ld",
+        factory="vaebm_langevin.kernel:LatentLangevin",
+        options=LatentOptions,
+        summary="Langevin dynamics in ε-space, VAEBM's sampler",
+        cite="Xiao et al., VAEBM, ICLR 2021, arXiv 2010.00654, eq. 7",
+    )
+    yield Component(
+        kind="sampler",
+        name="data-ld",
+        factory="vaebm_langevin.kernel:DataLangevin",
+        options=DataOptions,
+        summary="Langevin dynamics on data, IGEBM's sampler",
+        cite="Du & Mordatch, NeurIPS 2019, arXiv 1903.08689",
+    )

@@ -1,0 +1,1 @@
+"""NVAE as a generator plugin."""

@@ -1,0 +1,105 @@
+"""Options of the residual energy network, and the published layouts. Torch-free."""
+
+from __future__ import annotations
+
+import math
+from typing import Literal, NamedTuple
+
+from vaebm_toolkit import RecipeError, frozen, ge, opt
+
+
+class Block(NamedTuple):
+    """A residual block: channels in and out, in multiples of the width, and whether it halves the size."""
+
+    inputs: int
+    outputs: int
+    down: bool
+
+
+def blocks(text: str) -> tuple[Block, ...]:
+    """Blocks in the notation "1-1*,1-2": channels in and out in multiples of the width, * halves.
+
+    >>> blocks("1-1*,1-2")
+    (Block(inputs=1, outputs=1, down=True), Block(inputs=1, outputs=2, down=False))
+    """
+    found = []
+    for part in text.split(","):
+        inputs, outputs = part.rstrip("*").split("-")
+        found.append(Block(int(inputs), int(outputs), part.endswith("*")))
+    return tuple(found)
+
+
+LAYOUTS: dict[str, tuple[Block, ...]] = {
+    "mnist": blocks("1-1*,1-1,1-2*,2-2"),
+    "cifar10": blocks("1-1*,1-1,1-2*,2-2,2-2*,2-2"),
+    "celeba64": blocks("1-1*,1-1,1-2*,2-2,2-2*,2-4,4-4*,4-4"),
+    "lsun64": blocks("1-1*,1-1,1-2*,2-2,2-2,2-2*,2-4,4-4,4-4*,4-4"),
+    "celebahq256": blocks("1-1*,1-1,1-2*,2-2,2-2*,2-2,2-4*,4-4,4-4*,4-4,4-8*,8-8"),
+}
+"""VAEBM, appendix E: the energy networks by data set."""
+
+MADE_FOR = {"mnist": 28, "cifar10": 32, "celeba64": 64, "celebahq256": 256}
+"""Image side that `layout = "auto"` takes each layout for."""
+
+
+@frozen
+class ResNetOptions:
+    """Defaults: the released code's width. The CIFAR-10 run of the paper has width 128."""
+
+    width: int = opt(64, "channels of the first convolution", check=ge(1), unit="channels")
+    layout: Literal["auto", "mnist", "cifar10", "celeba64", "lsun64", "celebahq256"] = opt(
+        "auto", "residual blocks of the published network; auto: by the size of the images"
+    )
+    data_init: bool = opt(True, "set scales and biases from data before the first step (mean 0, std 0.2)")
+
+    def blocks(self, shape: tuple[int, ...]) -> tuple[Block, ...]:
+        """The residual blocks for images of `shape` = (C, H, W), or a RecipeError."""
+        if len(shape) != 3:
+            raise RecipeError(
+                f"energy resnet is for images (channels, height, width); this data has shape {shape}.",
+                "For vectors: --energy mlp",
+            )
+        height, width = shape[1:]
+        if self.layout != "auto":
+            return self.fitting(self.layout, height, width)
+        return LAYOUTS[nearest_layout(height, width)]
+
+    def fitting(self, layout: str, height: int, width: int) -> tuple[Block, ...]:
+        factor = halving(layout)
+        if height % factor or width % factor:
+            raise RecipeError(
+                f"energy.layout: {layout} halves images {int(math.log2(factor))} times, "
+                f"which {height}×{width} does not allow.",
+                f"Pad or resize the images to multiples of {factor}, or choose a layout that halves less "
+                "often (--energy.layout auto does).",
+            )
+        return LAYOUTS[layout]
+
+
+def halving(layout: str) -> int:
+    """The factor by which a layout shrinks the side of an image.
+
+    >>> halving("cifar10")
+    8
+    """
+    return int(2 ** sum(block.down for block in LAYOUTS[layout]))
+
+
+def nearest_layout(height: int, width: int) -> str:
+    """The layout made for the nearest size (by ratio) among those that divide the image evenly.
+
+    >>> nearest_layout(28, 28), nearest_layout(32, 32), nearest_layout(96, 64), nearest_layout(36, 36)
+    ('mnist', 'cifar10', 'celeba64', 'mnist')
+    """
+    side = min(height, width)
+    near = sorted(MADE_FOR, key=lambda name: abs(math.log(side / MADE_FOR[name])))
+    larger_than_mnist = side > MADE_FOR["mnist"]
+    for name in near if larger_than_mnist else ["mnist"]:
+        if height % halving(name) == 0 and width % halving(name) == 0:
+            return name
+    multiple = halving("mnist")
+    raise RecipeError(
+        f"energy resnet halves images at least twice, which {height}×{width} does not allow.",
+        f"Pad or resize the images to multiples of {multiple}: "
+        f"{-(-height // multiple) * multiple}×{-(-width // multiple) * multiple}.",
+    )

@@ -1,0 +1,70 @@
+"""The built-in trainers' options. Torch-free."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from vaebm_toolkit import Component, between, frozen, ge, gt, opt, slot
+
+
+@frozen
+class VaeOptions:
+    """Defaults: NVAE's (Vahdat & Kautz, 2020, table 6; nvae.md, section 7)."""
+
+    generator: str = slot("generator", "nvae")
+    optimizer: Literal["adamax", "adam"] = opt("adamax", "optimiser")
+    lr: float = opt(1e-2, "peak learning rate", check=gt(0))
+    lr_min: float = opt(1e-4, "learning rate at the end of the cosine", check=ge(0))
+    warmup_epochs: float = opt(5.0, "epochs of linear learning-rate warm-up", unit="epochs", check=ge(0))
+    weight_decay: float = opt(3e-4, "L2 coefficient on every parameter", check=ge(0))
+    kl_anneal: float = opt(0.3, "share of training over which the KL coefficient rises to 1",
+                           check=between(0, 1))
+    kl_start: float = opt(1e-4, "smallest KL coefficient", check=between(0, 1))
+    kl_balance: bool = opt(True, "balance the KL terms of the groups while the coefficient is below 1")
+    spectral_bn: float = opt(0.1, "coefficient λ of the spectral and BatchNorm penalties", check=ge(0))
+    spectral_bn_start: float | None = opt(
+        None, "λ at the start, annealed geometrically with the KL coefficient; none: constant", check=gt(0)
+    )
+    bn_passes: int = opt(0, "passes of BatchNorm re-calibration after training; 0: none", check=ge(0))
+    bn_batch_size: int = opt(16, "samples per re-calibration pass", check=gt(0))
+
+
+@frozen
+class VaebmOptions:
+    """Defaults: VAEBM on CIFAR-10 (Xiao et al., 2021, table 7)."""
+
+    generator: str = slot("generator", "nvae")
+    energy: str = slot("energy", "resnet")
+    sampler: str = slot("sampler", "latent-ld")
+    buffer: str = slot("buffer", "replay", optional=True)
+    lr: float = opt(4e-5, "Adam's learning rate", check=gt(0))
+    lr_min: float | None = opt(None, "cosine decay to this by the last step; none: constant", check=ge(0))
+    beta1: float = opt(0.99, "Adam's decay of the first moment", check=between(0, 1))
+    beta2: float = opt(0.999, "Adam's decay of the second moment", check=between(0, 1))
+    weight_decay: float = opt(3e-5, "L2 coefficient on the energy's weights", check=ge(0))
+    moment_clip: bool = opt(True, "clip each gradient element to ±(3·√v̂ + 0.1)")
+    spectral: float = opt(0.2, "coefficient α_s of the spectral penalty", check=ge(0))
+    energy_l2: float = opt(0.0, "coefficient of mean E(x⁺)² + E(x⁻)²", check=ge(0))
+    negatives: Literal["sample", "mean"] = opt("sample", "x⁻ is the decoder's sample, or its mean")
+    ema: float = opt(0.0, "decay of the moving average of the energy's weights; 0: none", check=between(0, 1))
+    init_batches: int = opt(5, "training batches for the data-dependent initialisation", check=ge(0))
+
+
+COMPONENTS = (
+    Component(
+        kind="trainer",
+        name="vae",
+        factory="vaebm_toolkit.builtin.vae:VaeTrainer",
+        options=VaeOptions,
+        summary="maximises the ELBO with KL warm-up and balancing",
+        cite="Vahdat & Kautz, NVAE, NeurIPS 2020, arXiv 2007.03898",
+    ),
+    Component(
+        kind="trainer",
+        name="vaebm",
+        factory="vaebm_toolkit.builtin.vaebm:VaebmTrainer",
+        options=VaebmOptions,
+        summary="trains the energy against chains on h(x, z), the generator fixed",
+        cite="Xiao et al., VAEBM, ICLR 2021, arXiv 2010.00654, eq. 5",
+    ),
+)

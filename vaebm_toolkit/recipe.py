@@ -1,0 +1,257 @@
+"""Recipes: TOML files with one table per slot, resolved into one that can be run again.
+
+Precedence: component defaults < recipe < flags. Torch-free.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping
+from importlib.resources import files
+from pathlib import Path
+from typing import Any, Literal
+
+from attrs import frozen
+
+from vaebm_toolkit.errors import RecipeError, nearest
+from vaebm_toolkit.options import between, fields, ge, gt, opt, parse, slots, to_toml
+from vaebm_toolkit.registry import Registered, Registry
+
+Table = dict[str, Any]
+
+DEFAULT_DATASET = "digits"
+SLOTS = {  # table -> kind, in the order of a recipe
+    "dataset": "dataset",
+    "generator": "generator",
+    "pretrain": "trainer",
+    "energy": "energy",
+    "sampler": "sampler",
+    "buffer": "buffer",
+    "trainer": "trainer",
+    "sampling": "sampler",
+}
+DEFAULT_PRETRAIN, DEFAULT_TRAINER = "vae", "vaebm"
+ABSENT = "none"
+
+
+@frozen
+class RunOptions:
+    seed: int = opt(0, "seed of every random stream of the run", check=ge(0))
+    precision: Literal["fp32", "bf16"] = opt("fp32", "bf16: autocast, with float32 state and weights")
+
+
+@frozen
+class StageOptions:
+    """How long a training stage is and how often it reports; beside the trainer's own options."""
+
+    steps: int | None = opt(None, "training steps; or give epochs", check=ge(0))
+    epochs: int | None = opt(None, "passes over the training split; or give steps", check=ge(0))
+    batch_size: int = opt(32, "examples per step", check=gt(0))
+    log_every: int = opt(25, "steps between log lines", unit="steps", check=gt(0))
+    checkpoint_every: int = opt(200, "steps between checkpoints", unit="steps", check=gt(0))
+    keep: int = opt(3, "checkpoints kept per stage", check=gt(0))
+
+
+@frozen
+class EvaluateOptions:
+    samples: int = opt(1000, "samples per model for the final table; 0: no table", check=ge(0))
+    batch_size: int = opt(100, "samples made at a time", check=gt(0))
+    metrics: tuple[str, ...] = opt(("frechet",), "metric components to compute")
+    grid: int = opt(64, "images in each picture", check=between(1, 4096))
+
+
+@frozen
+class HealthOptions:
+    """Limits beyond which a stage stops and goes back to its last healthy checkpoint."""
+
+    max_loss: float = opt(1e9, "largest |loss|", check=gt(0))
+    max_energy_gap: float = opt(1e3, "largest |mean E(data) − mean E(samples)|", check=gt(0))
+    max_grad_norm: float = opt(1e6, "largest gradient norm of a player's weights", check=gt(0))
+
+
+@frozen
+class LogOptions:
+    tensorboard: bool = opt(False, "also write TensorBoard event files")
+
+
+PLAIN = {"run": RunOptions, "evaluate": EvaluateOptions, "health": HealthOptions, "log": LogOptions}
+ORDER = ("run", *SLOTS, "evaluate", "health", "log")
+
+
+@frozen
+class Part:
+    """A chosen component with its options (and, for a trainer, its stage's)."""
+
+    registered: Registered
+    options: Any
+    stage: StageOptions | None = None
+
+    @property
+    def name(self) -> str:
+        return self.registered.component.name
+
+
+@frozen
+class Recipe:
+    """A resolved recipe: every slot filled, every option valued."""
+
+    run: RunOptions
+    evaluate: EvaluateOptions
+    health: HealthOptions
+    log: LogOptions
+    parts: Mapping[str, Part]
+    names: Mapping[str, str]
+
+    def tables(self) -> dict[str, Table]:
+        """The recipe as TOML tables; resolving them again gives the same recipe."""
+        out: dict[str, Table] = {}
+        for table in ORDER:
+            if table in PLAIN:
+                out[table] = to_toml(getattr(self, table))
+            elif table in self.parts:
+                part = self.parts[table]
+                stage = {k: v for k, v in to_toml(part.stage).items() if v != ABSENT}
+                out[table] = {"name": self.names[table], **stage, **to_toml(part.options)}
+            elif table in self.names:
+                out[table] = {"name": ABSENT}
+        return out
+
+
+def dumps(tables: Mapping[str, Table], header: str = "") -> str:
+    """The tables as TOML text."""
+    import tomlkit
+
+    document = tomlkit.document()
+    for line in header.splitlines():
+        document.add(tomlkit.comment(line))
+    for name, table in tables.items():
+        document[name] = table
+    return tomlkit.dumps(document)
+
+
+def read(source: str | Path) -> dict[str, Table]:
+    """A recipe's tables, by file path or by the name of a shipped recipe."""
+    path = Path(source)
+    if path.suffix == ".toml" or path.exists():
+        if not path.is_file():
+            raise RecipeError(f"There is no recipe file {path}.", "List the shipped ones: vaebm recipes list")
+        text, where = path.read_text(encoding="utf-8"), str(path)
+    else:
+        known = shipped()
+        if str(source) not in known:
+            raise RecipeError(
+                f'There is no recipe called "{source}".',
+                f"{nearest(str(source), list(known))} List them: vaebm recipes list",
+            )
+        text, where = known[str(source)], f"recipe {source}"
+    try:
+        tables = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as e:
+        raise RecipeError(f"{where} is not TOML: {e}.", "Mend it, or start from: vaebm recipes show digits") from e
+    check_tables(tables, where)
+    return tables
+
+
+def check_tables(tables: Mapping[str, Any], where: str) -> None:
+    for name, table in tables.items():
+        if name not in ORDER:
+            raise RecipeError(f"{where}: [{name}] is not a table of recipes.", nearest(name, ORDER))
+        if not isinstance(table, dict):
+            raise RecipeError(f"{where}: {name} must be a table.", f"Write [{name}] and its keys below it.")
+
+
+def shipped() -> dict[str, str]:
+    """Name -> text of the recipes inside the package."""
+    folder = files("vaebm_toolkit") / "recipes"
+    found = {p.name[:-5]: p.read_text(encoding="utf-8") for p in folder.iterdir() if p.name.endswith(".toml")}
+    return dict(sorted(found.items()))
+
+
+def summary(text: str) -> str:
+    """The first comment line of a recipe file: what it is."""
+    first = text.partition("\n")[0]
+    return first.lstrip("# ").strip() if first.startswith("#") else ""
+
+
+def merge(base: Mapping[str, Table], over: Mapping[str, Table]) -> dict[str, Table]:
+    """`over` on top of `base`. Where it names another component, the base's options are dropped."""
+    out = {name: dict(table) for name, table in base.items()}
+    for name, table in over.items():
+        old = out.get(name, {})
+        renamed = "name" in table and name in SLOTS and table["name"] != old.get("name", table["name"])
+        if renamed and SLOTS[name] == "trainer":
+            old = {k: v for k, v in old.items() if k in fields(StageOptions)}
+        elif renamed:
+            old = {}
+        out[name] = {**old, **table}
+    for follower, leader in (("sampling", "sampler"),):
+        chosen = out.get(leader, {}).get("name")
+        if over.get(leader, {}).get("name") and out.get(follower, {}).get("name", chosen) != chosen:
+            out[follower] = {**over.get(follower, {}), "name": chosen}
+    return out
+
+
+def base_recipe(registry: Registry, dataset: str) -> str:
+    """The recipe that `vaebm run --dataset NAME` starts from."""
+    return registry.find("dataset", dataset).component.recipe or DEFAULT_DATASET
+
+
+def resolve(tables: Mapping[str, Table], registry: Registry) -> Recipe:
+    """Every slot filled and every option checked. Errors name the path of the key."""
+    check_tables(tables, "recipe")
+    plain = {name: parse(cls, tables.get(name, {}), name) for name, cls in PLAIN.items()}
+    names = slot_names(tables, registry)
+    parts = {}
+    for table, kind in SLOTS.items():
+        if table not in names or names[table] == ABSENT:
+            extra = set(tables.get(table, {})) - {"name"}
+            if extra:
+                raise RecipeError(f"{table}.{min(extra)}: there is no {table} for it.",
+                                  f"Choose one, e.g. --{table} NAME; list them: vaebm plugins list {kind}")
+            continue
+        given = {k: v for k, v in tables.get(table, {}).items() if k != "name"}
+        if table == "sampling" and names["sampling"] == names.get("sampler"):
+            given = {**{k: v for k, v in tables.get("sampler", {}).items() if k != "name"}, **given}
+        parts[table] = part(registry.find(kind, names[table]), given, table)
+    return Recipe(parts=parts, names=names, **plain)
+
+
+def slot_names(tables: Mapping[str, Table], registry: Registry) -> dict[str, str]:
+    """Table -> component name: the ones given, and the ones that the trainers need."""
+    names = {t: str(tables[t]["name"]) for t in SLOTS if "name" in tables.get(t, {})}
+    names.setdefault("dataset", DEFAULT_DATASET)
+    names.setdefault("trainer", DEFAULT_TRAINER)
+    needed = {}
+    for table in ("trainer", "pretrain"):
+        if table == "pretrain" and "generator" in names:
+            names.setdefault("pretrain", DEFAULT_PRETRAIN)
+        if names.get(table, ABSENT) == ABSENT:
+            continue
+        for slot in slots(registry.find("trainer", names[table]).component.options).values():
+            needed[slot.kind] = (table, slot.optional)
+            names.setdefault(slot.kind, slot.default)
+    for kind, (table, optional) in needed.items():
+        if names[kind] == ABSENT and not optional:
+            raise RecipeError(
+                f'{kind}: the trainer "{names[table]}" cannot do without one.',
+                f"Choose one with --{kind} NAME; list them: vaebm plugins list {kind}",
+            )
+    if "sampler" in names:
+        names.setdefault("sampling", names["sampler"])
+    return {t: names[t] for t in SLOTS if t in names}
+
+
+def part(registered: Registered, given: Mapping[str, Any], table: str) -> Part:
+    """A component with its options from the table's keys."""
+    options = registered.component.options
+    if registered.component.kind != "trainer":
+        return Part(registered, parse(options, given, table))
+    own, stage = fields(options), fields(StageOptions)
+    for key in given:
+        if key not in own and key not in stage:
+            raise RecipeError(f"{table}.{key}: there is no such option.", nearest(key, [*own, *stage]))
+    return Part(
+        registered,
+        parse(options, {k: v for k, v in given.items() if k in own}, table),
+        parse(StageOptions, {k: v for k, v in given.items() if k in stage}, table),
+    )

@@ -1,0 +1,1 @@
+"""Running a stage: the loop, checkpoints, the run directory, health."""

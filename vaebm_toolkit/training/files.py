@@ -1,0 +1,94 @@
+"""Writing files so that a kill at any moment, or a full disk, leaves the old ones whole."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError
+
+from vaebm_toolkit.errors import RunError
+
+TEMPORARY = ".writing-"
+
+
+@contextmanager
+def telling_disk_errors(path: Path) -> Iterator[None]:
+    """Turns a failed write into a message that names the place and the next command."""
+    try:
+        yield
+    except (OSError, SafetensorError) as e:
+        full = getattr(e, "errno", None) in (errno.ENOSPC, errno.EDQUOT) or "No space left" in str(e)
+        reason = "the disk is full" if full else str(e)
+        run = run_of(path)
+        resume = f"vaebm run --resume {run}"
+        raise RunError(
+            f"Cannot write {path}: {reason}. What was complete before is untouched.",
+            f"Free some space, then: {resume}" if full else f"Mend that, then: {resume}",
+        ) from e
+
+
+def run_of(path: Path) -> Path:
+    """The run directory that a path is in; the path's folder if it is in none."""
+    for folder in (path, *path.parents):
+        if (folder / "recipe.toml").exists():
+            return folder
+    return path.parent
+
+
+def write(path: Path, content: bytes | str) -> None:
+    """Beside, flushed to disk, then renamed."""
+    data = content.encode() if isinstance(content, str) else content
+    temporary = path.with_name(TEMPORARY + path.name)
+    with telling_disk_errors(path):
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with open(temporary, "wb") as f:
+                f.write(data)
+                f.flush()
+                os.fsync(f.fileno())
+            os.replace(temporary, path)
+            sync_folder(path.parent)
+        except BaseException:
+            temporary.unlink(missing_ok=True)
+            raise
+
+
+def write_json(path: Path, value: Any) -> None:
+    write(path, json.dumps(value, indent=1, ensure_ascii=False) + "\n")
+
+
+@contextmanager
+def folder_written_at_once(final: Path) -> Iterator[Path]:
+    """A temporary folder to fill; on success it becomes `final` in one rename."""
+    temporary = final.with_name(TEMPORARY + final.name)
+    with telling_disk_errors(final):
+        try:
+            shutil.rmtree(temporary, ignore_errors=True)
+            temporary.mkdir(parents=True)
+            yield temporary
+            for file in temporary.iterdir():
+                with open(file, "rb") as f:
+                    os.fsync(f.fileno())
+            sync_folder(temporary)
+            if final.exists():
+                shutil.rmtree(final)
+            os.rename(temporary, final)
+            sync_folder(final.parent)
+        except BaseException:
+            shutil.rmtree(temporary, ignore_errors=True)
+            raise
+
+
+def sync_folder(folder: Path) -> None:
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

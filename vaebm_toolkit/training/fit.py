@@ -1,0 +1,167 @@
+"""The one training loop."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from typing import NamedTuple, Protocol
+
+import torch
+from torch import Tensor
+
+from vaebm_toolkit.core import Horizon, Trainer, stream
+from vaebm_toolkit.errors import RunError
+from vaebm_toolkit.recipe import StageOptions
+from vaebm_toolkit.registry import Registry
+from vaebm_toolkit.training.batches import Batches
+from vaebm_toolkit.training.checkpoint import Checkpoints
+from vaebm_toolkit.training.device import autocast
+from vaebm_toolkit.training.health import complaint, non_finite_weights
+from vaebm_toolkit.training.rundir import RunDirectory
+
+
+class Reporter(Protocol):
+    """Who is told about progress; the command line shows it, tests ignore it."""
+
+    def stage(self, name: str, start: int, steps: int) -> None: ...
+    def step(self, step: int) -> None: ...
+    def metrics(self, step: int, metrics: Mapping[str, float]) -> None: ...
+    def note(self, text: str) -> None: ...
+    def warn(self, text: str) -> None: ...
+
+
+class Interrupted(RunError):
+    """The user stopped the run; a checkpoint of the last whole step is written."""
+
+    exit_code = 130
+
+
+class Outcome(NamedTuple):
+    step: int
+    """the step whose networks are kept"""
+    stopped: str | None
+    """why the stage ended early; None if it ran to its end"""
+
+
+def horizon_of(settings: StageOptions, steps_per_epoch: int, seed: int, table: str) -> Horizon:
+    """The stage's length in steps, from its `steps` or its `epochs`."""
+    if (settings.steps is None) == (settings.epochs is None):
+        raise RunError(
+            f"[{table}] needs one of steps and epochs.", f"Give one, e.g. --{table}.steps 1000"
+        )
+    steps = settings.steps if settings.steps is not None else (settings.epochs or 0) * steps_per_epoch
+    return Horizon(steps, steps_per_epoch, settings.batch_size, seed)
+
+
+def fit(
+    run: RunDirectory,
+    stage: str,
+    trainer: Trainer,
+    batches: Batches,
+    horizon: Horizon,
+    settings: StageOptions,
+    registry: Registry,
+    reporter: Reporter,
+    device: torch.device,
+    stop: threading.Event | None = None,
+) -> Outcome:
+    """Train one stage to its end, from its newest whole checkpoint if there is one.
+
+    Step k draws its batch and its noise from streams named after k, so a resumed stage
+    repeats an uninterrupted one bit for bit on the CPU.
+    """
+    seed, precision = run.recipe.run.seed, run.recipe.run.precision
+    checkpoints = run.checkpoints(stage)
+    step = resume(checkpoints, trainer, device, reporter)
+    if step is None:
+        def first() -> Iterator[Tensor]:
+            yield from (batches(k).to(device) for k in range(horizon.steps_per_epoch))
+
+        trainer.prepare(first(), stream(seed, stage, "prepare", device=device))
+        step = 0
+        checkpoints.save(step, trainer.state_dict())
+    run.start_log(stage, step)
+    reporter.stage(stage, step, horizon.steps)
+    optimizers = trainer.optimizers()
+    reason = None
+    clock, clock_step = time.perf_counter(), step
+    while step < horizon.steps and reason is None:
+        last = step + 1 == horizon.steps
+        logged = (step + 1) % settings.log_every == 0 or last
+        kept = (step + 1) % settings.checkpoint_every == 0 or last
+        x = batches(step).to(device, non_blocking=True)
+        found: dict[str, Tensor] = {}
+        updates = trainer.updates(x, step, stream(seed, stage, "noise", step, device=device))
+        while True:
+            with autocast(device, precision):
+                update = next(updates, None)
+            if update is None:
+                break
+            optimizer = optimizers[update.player]
+            optimizer.zero_grad(set_to_none=True)
+            update.loss.backward()
+            if logged or kept:
+                grads = [p.grad for p in trainer.players[update.player].parameters() if p.grad is not None]
+                found[f"{update.player}_grad_norm"] = torch.nn.utils.get_total_norm(grads)
+                found[f"{update.player}_loss"] = update.loss.detach()
+                found.update({k: v.detach() for k, v in update.metrics.items()})
+            optimizer.step()
+        step += 1
+        reporter.step(step)
+        if logged or kept:
+            metrics = {k: float(v) for k, v in found.items()}
+            reason = complaint(metrics, run.recipe.health)
+            if logged:
+                now = time.perf_counter()
+                metrics["seconds_per_step"] = (now - clock) / (step - clock_step)
+                clock, clock_step = now, step
+                run.log(step, metrics)
+                reporter.metrics(step, metrics)
+                reason = reason or first_reason(registry, run, step, metrics)
+        if kept and reason is None:
+            reason = non_finite_weights(trainer.players)
+            if reason is None:
+                checkpoints.save(step, trainer.state_dict())
+        if stop is not None and stop.is_set() and reason is None and step < horizon.steps:
+            checkpoints.save(step, trainer.state_dict())
+            raise Interrupted(
+                f"Stopped at step {step} of stage {stage}; nothing is lost.",
+                f"Continue: vaebm run --resume {run.path}",
+            )
+    if reason is not None:
+        at = step
+        back = resume(checkpoints, trainer, device, reporter)
+        step = 0 if back is None else back
+        reason = f"{reason} at step {at}; went back to the healthy checkpoint of step {step}"
+        reporter.warn(f"stage {stage} stopped: {reason}.")
+    trainer.finish(stream(seed, stage, "finish", device=device))
+    run.finish(
+        stage,
+        {name: module.state_dict() for name, module in trainer.networks().items()},
+        {"step": step, "steps": horizon.steps, "stopped": reason},
+    )
+    run.close()
+    return Outcome(step, reason)
+
+
+def resume(
+    checkpoints: Checkpoints, trainer: Trainer, device: torch.device, reporter: Reporter
+) -> int | None:
+    """Load the newest whole checkpoint into the trainer; its step, or None if there is none."""
+    found = checkpoints.load(device)
+    if found is None:
+        return None
+    step, state, warnings = found
+    for warning in warnings:
+        reporter.warn(warning)
+    trainer.load_state_dict(state)
+    return int(step)
+
+
+def first_reason(
+    registry: Registry, run: RunDirectory, step: int, metrics: Mapping[str, float]
+) -> str | None:
+    """Tell every logger; the first reason to stop that one of them returns."""
+    reasons = registry.hooks.hook.vaebm_step_end(run=run, step=step, metrics=metrics)
+    return next((str(r) for r in reasons if r), None)

@@ -1,0 +1,205 @@
+"""The run directory: what a run leaves behind, and what it continues from.
+
+    recipe.toml       the resolved recipe
+    environment.json  versions, device, git state, command
+    data.json         shape, bounds and sizes of the data set
+    log.jsonl         one line per logged step
+    pretrain/, train/ checkpoints, networks.safetensors and done.json of each stage
+    samples/          pictures
+    metrics.json      the final table with its protocol
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import math
+import platform
+import subprocess
+from collections.abc import Mapping
+from importlib.metadata import distributions
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load, save
+from torch import Tensor
+
+from vaebm_toolkit import recipe as recipes
+from vaebm_toolkit.errors import RunError
+from vaebm_toolkit.hookspecs import GROUP
+from vaebm_toolkit.recipe import Recipe
+from vaebm_toolkit.registry import Registry
+from vaebm_toolkit.training.checkpoint import Checkpoints
+from vaebm_toolkit.training.files import telling_disk_errors, write, write_json
+
+STAGES = {"pretrain": "pretrain", "train": "trainer"}  # stage -> recipe table
+
+
+class RunDirectory:
+    """Paths and records of one run."""
+
+    def __init__(self, path: Path, recipe: Recipe) -> None:
+        self.path, self.recipe = path, recipe
+        self.stage = ""
+        self.services: dict[str, Any] = {}  # what loggers keep open between steps
+        self._log: Any = None
+        self._lock: Any = None
+
+    @classmethod
+    def create(cls, path: Path, recipe: Recipe, command: list[str]) -> RunDirectory:
+        """A new run; refuses a directory that already holds one."""
+        if (path / "recipe.toml").exists():
+            raise RunError(
+                f"{path} already holds a run.",
+                f"Continue it: vaebm run --resume {path}, or choose another --out.",
+            )
+        if path.exists() and (not path.is_dir() or any(path.iterdir())):
+            raise RunError(f"{path} exists and is not empty.", "Choose another --out.")
+        run = cls(path, recipe)
+        write_json(path / "environment.json", environment(command))
+        write(path / "recipe.toml", recipes.dumps(recipe.tables()))
+        return run
+
+    @classmethod
+    def open(cls, path: Path, registry: Registry) -> RunDirectory:
+        """An existing run, with its recipe resolved by the parts installed now."""
+        if not (path / "recipe.toml").is_file():
+            raise RunError(
+                f"{path} is not a run directory: it has no recipe.toml.",
+                f"Start a run there: vaebm run --out {path}",
+            )
+        return cls(path, recipes.resolve(recipes.read(path / "recipe.toml"), registry))
+
+    def lock(self) -> None:
+        """Keep a second process from writing to this run; released when the process ends."""
+        self._lock = open(self.path / ".lock", "w")  # noqa: SIM115  held for the process's life
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as e:
+            raise RunError(
+                f"Another process is working on {self.path}.", "Wait for it, or choose another --out."
+            ) from e
+
+    def checkpoints(self, stage: str) -> Checkpoints:
+        settings = self.recipe.parts[STAGES[stage]].stage
+        return Checkpoints(self.path / stage, settings.keep if settings is not None else 3)
+
+    # what a finished stage leaves
+
+    def done(self, stage: str) -> dict[str, Any] | None:
+        """How the stage ended: {"step", "stopped"}; None while it has not."""
+        file = self.path / stage / "done.json"
+        if not file.is_file():
+            return None
+        found: dict[str, Any] = read_json(file)
+        return found
+
+    def finish(self, stage: str, networks: Mapping[str, Mapping[str, Tensor]], about: dict[str, Any]) -> None:
+        """Keep the networks to sample with, then mark the stage as done."""
+        flat = {
+            f"{name}/{key}": value.detach().cpu().contiguous().clone()
+            for name, state in networks.items()
+            for key, value in state.items()
+        }
+        write(self.path / stage / "networks.safetensors", save(flat))
+        write_json(self.path / stage / "done.json", about)
+
+    def networks(self, stage: str) -> dict[str, dict[str, Tensor]]:
+        """Network name -> state dict, of a finished stage."""
+        file = self.path / stage / "networks.safetensors"
+        try:
+            flat = load(file.read_bytes())
+        except (OSError, SafetensorError) as e:
+            raise RunError(
+                f"{file} cannot be read: {e}.", f"Make it again: vaebm run --resume {self.path}"
+            ) from e
+        out: dict[str, dict[str, Tensor]] = {}
+        for key, value in flat.items():
+            name, _, rest = key.partition("/")
+            out.setdefault(name, {})[rest] = value
+        return out
+
+    # the log
+
+    def start_log(self, stage: str, step: int) -> None:
+        """Open the log for a stage that goes on after `step`; later lines of it are dropped."""
+        self.stage = stage
+        file = self.path / "log.jsonl"
+        kept = [r for r in read_log(file) if not (r.get("stage") == stage and r.get("step", 0) > step)]
+        write(file, "".join(json.dumps(r) + "\n" for r in kept))
+        self._log = open(file, "a", encoding="utf-8")  # noqa: SIM115  closed by close()
+
+    def log(self, step: int, metrics: Mapping[str, float]) -> None:
+        values = {k: v if math.isfinite(v) else str(v) for k, v in metrics.items()}
+        with telling_disk_errors(self.path / "log.jsonl"):
+            self._log.write(json.dumps({"stage": self.stage, "step": step, **values}) + "\n")
+            self._log.flush()
+
+    def close(self) -> None:
+        if self._log is not None:
+            self._log.close()
+            self._log = None
+        for service in self.services.values():
+            service.close()
+        self.services.clear()
+
+
+def read_json(file: Path) -> Any:
+    try:
+        return json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as e:
+        raise RunError(f"{file} cannot be read: {e}.") from e
+
+
+def read_log(file: Path) -> list[dict[str, Any]]:
+    """The log's records; a last line cut off by a kill is left out."""
+    if not file.exists():
+        return []
+    records = []
+    for line in file.read_text(encoding="utf-8", errors="replace").splitlines():
+        try:
+            records.append(json.loads(line))
+        except ValueError:
+            continue
+    return records
+
+
+def environment(command: list[str]) -> dict[str, Any]:
+    """What a figure depends on besides the recipe."""
+    plugins = {
+        d.metadata["Name"]: d.version
+        for d in distributions()
+        if any(e.group == GROUP for e in d.entry_points)
+    }
+    return {
+        "command": command,
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "platform": platform.platform(),
+        "device": torch.cuda.get_device_name() if torch.cuda.is_available() else platform.machine(),
+        "threads": torch.get_num_threads(),
+        "plugins": dict(sorted(plugins.items())),
+        "git": git_state(),
+    }
+
+
+def git_state() -> str | None:
+    """The working directory's commit, with "+changes" where it is not clean."""
+    try:
+        asked = subprocess.run(
+            ["git", "describe", "--always", "--dirty=+changes", "--abbrev=12"],
+            capture_output=True, text=True, timeout=10,
+        )  # fmt: skip
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return asked.stdout.strip() or None if asked.returncode == 0 else None
+
+
+def next_path(folder: Path, name: str) -> Path:
+    """runs/0007-digits: the next number in `folder`."""
+    taken = [p.name[:4] for p in folder.glob("[0-9][0-9][0-9][0-9]-*")] if folder.exists() else []
+    return folder / f"{max((int(t) for t in taken), default=0) + 1:04d}-{name}"
+
+

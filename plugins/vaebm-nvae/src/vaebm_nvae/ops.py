@@ -1,0 +1,100 @@
+"""The operations that cells are chains of, by the names of the arch table.
+
+Every op takes stride 1, 2 (down) or -1 (up: nearest-neighbour doubling first).
+Module names are those of published checkpoints.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from vaebm_toolkit.core import WeightNormConv2d
+
+Op = Callable[[int, int, int], nn.Module]
+"""(channels in, channels out, stride) -> module"""
+
+
+def batch_norm(channels: int) -> nn.BatchNorm2d:
+    return nn.BatchNorm2d(channels, eps=1e-5, momentum=0.05)
+
+
+def doubled(x: Tensor) -> Tensor:
+    """Nearest-neighbour, (B, C, H, W) -> (B, C, 2H, 2W)"""
+    return F.interpolate(x, scale_factor=2, mode="nearest")
+
+
+class Double(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return doubled(x)
+
+
+class BatchNorm(nn.Module):
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.bn = batch_norm(channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.bn(x)
+
+
+class BatchNormSwishConv(nn.Module):
+    """BatchNorm, swish, 3×3 convolution (NVAE, figure 3b)."""
+
+    def __init__(self, c_in: int, c_out: int, stride: int) -> None:
+        super().__init__()
+        self.up = stride == -1
+        self.bn_act = batch_norm(c_in)
+        self.conv_0 = WeightNormConv2d(c_in, c_out, 3, stride=abs(stride), padding=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = F.silu(self.bn_act(x))
+        return self.conv_0(doubled(x) if self.up else x)
+
+
+class ConvBatchNormSwish(nn.Module):
+    """Convolution without bias or weight norm, BatchNorm, swish."""
+
+    def __init__(self, conv: nn.Conv2d) -> None:
+        super().__init__()
+        self.conv = nn.Sequential(conv, batch_norm(conv.out_channels))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.silu(self.conv(x))
+
+
+class InvertedBottleneck(nn.Module):
+    """Expand 1×1, depthwise k×k, project 1×1, with BatchNorm before, between and after.
+
+    `expansion` times the input's channels inside; no activation after the first and the
+    last BatchNorm (NVAE, figure 3a; MobileNetV2).
+    """
+
+    def __init__(self, c_in: int, c_out: int, stride: int, *, expansion: float, kernel: int) -> None:
+        super().__init__()
+        hidden = round(c_in * expansion)
+        depthwise = nn.Conv2d(
+            hidden, hidden, kernel, abs(stride), (kernel - 1) // 2, groups=hidden, bias=False
+        )
+        self.up = stride == -1
+        self.conv = nn.Sequential(
+            *([Double()] if self.up else []),
+            BatchNorm(c_in),
+            ConvBatchNormSwish(nn.Conv2d(c_in, hidden, 1, bias=False)),
+            ConvBatchNormSwish(depthwise),
+            nn.Conv2d(hidden, c_out, 1, bias=False),
+            BatchNorm(c_out),
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.conv(x)
+
+
+OPS: dict[str, Op] = {
+    "res_bnswish": BatchNormSwishConv,
+    "mconv_e6k5": partial(InvertedBottleneck, expansion=6, kernel=5),
+    "mconv_e3k5": partial(InvertedBottleneck, expansion=3, kernel=5),
+}

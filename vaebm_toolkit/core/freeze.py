@@ -13,21 +13,25 @@ from vaebm_toolkit.core.layers import WeightNormConv2d
 
 @contextmanager
 def frozen(module: nn.Module) -> Iterator[nn.Module]:
-    """The module in eval mode, without weight gradients, normalised weights computed once."""
-    training = module.training
+    """The module in eval mode, without weight gradients, normalised weights computed once.
+
+    On leaving, each submodule is as it was before, also after an exception and when nested.
+    """
+    training = [(m, m.training) for m in module.modules()]
     trainable = [p for p in module.parameters() if p.requires_grad]
-    normalised = [m for m in module.modules() if isinstance(m, WeightNormConv2d)]
-    module.eval()
-    for p in trainable:
-        p.requires_grad_(False)
-    with torch.no_grad():
-        for m in normalised:
-            m.held_weight = m.normalised_weight()
+    held = [(m, m.held_weight) for m in module.modules() if isinstance(m, WeightNormConv2d)]
     try:
+        module.eval()
+        for p in trainable:
+            p.requires_grad_(False)
+        with torch.no_grad():
+            for m, _ in held:
+                m.held_weight = m.normalised_weight()
         yield module
     finally:
-        for m in normalised:
-            m.held_weight = None
+        for m, weight in held:
+            m.held_weight = weight
         for p in trainable:
             p.requires_grad_(True)
-        module.train(training)
+        for m, was_training in training:
+            m.training = was_training

@@ -43,7 +43,7 @@ class WeightNormConv2d(nn.Conv2d):
 
     def normalised_weight(self) -> Tensor:
         """(C_out, C_in / groups, k, k)"""
-        return torch.exp(self.log_weight_norm) * self.weight / (weight_norm(self.weight) + 1e-5)
+        return self.weight * (torch.exp(self.log_weight_norm) / (weight_norm(self.weight) + 1e-5))
 
     def forward(self, x: Tensor) -> Tensor:
         weight = self.normalised_weight() if self.held_weight is None else self.held_weight
@@ -66,4 +66,4 @@ class WeightNormConv2d(nn.Conv2d):
 
 def weight_norm(weight: Tensor) -> Tensor:
     """‖w_o‖₂ per output channel, (C_out, 1, 1, 1)."""
-    return weight.flatten(1).norm(dim=1).view(-1, 1, 1, 1)
+    return torch.linalg.vector_norm(weight, dim=(1, 2, 3), keepdim=True)

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vaebm_toolkit.core.layers import WeightNormConv2d
@@ -36,18 +37,23 @@ class SpectralPenalty:
         return {shape: torch.stack(ms) for shape, ms in by_shape.items()}
 
     def __call__(self) -> Tensor:
-        """The penalty, a scalar."""
-        total = []
+        """The penalty, a scalar; 0 for a network without convolutions."""
+        total = torch.zeros(())
         for shape, w in self.matrices().items():
-            with torch.no_grad():
-                first = shape not in self.left
-                u = self.left[shape] if not first else self.start(shape, w)
-                for _ in range(self.warmup if first else self.iterations):
-                    v = unit(torch.einsum("nij,ni->nj", w, u))
-                    u = unit(torch.einsum("nij,nj->ni", w, v))
-                self.left[shape], self.right[shape] = u, v
-            total.append(torch.einsum("ni,nij,nj->", u, w, v))
-        return torch.stack(total).sum()
+            u, v = self.singular_vectors(shape, w.detach())
+            total = total + torch.einsum("ni,nij,nj->", u, w, v)
+        return total
+
+    @torch.no_grad()
+    def singular_vectors(self, shape: str, w: Tensor) -> tuple[Tensor, Tensor]:
+        """Leading left and right vectors, (n, C_out) and (n, C_in·k²), after this call's iterations."""
+        first = shape not in self.left
+        u = self.start(shape, w) if first else self.left[shape].to(w)
+        for _ in range(self.warmup if first else self.iterations):
+            v = unit(torch.einsum("nij,ni->nj", w, u))
+            u = unit(torch.einsum("nij,nj->ni", w, v))
+        self.left[shape], self.right[shape] = u, v
+        return u, v
 
     def start(self, shape: str, w: Tensor) -> Tensor:
         rng = stream(self.seed, "spectral", shape)
@@ -61,7 +67,8 @@ class SpectralPenalty:
 
 
 def unit(x: Tensor) -> Tensor:
-    return x / (x.norm(dim=1, keepdim=True) + 1e-3)
+    """x / max(‖x‖, 1e-3), row by row."""
+    return F.normalize(x, dim=1, eps=1e-3)
 
 
 class BatchNormPenalty:

@@ -29,7 +29,9 @@ def build(options: NpzOptions) -> ImageDataset:
     if test_path is not None and test_path.is_dir():
         test_path = _inside(test_path, "test.npz")
     if test_path is not None:
-        return from_files(path, test_path, options)
+        return from_tensors(
+            _first(read(path), options.limit), _first(read(test_path), options.limit), options
+        )
     images, labels = read(path)
     rows = split_by_share([str(i) for i in range(len(images))], options.test_share, str(path))
     train, test = (
@@ -37,19 +39,6 @@ def build(options: NpzOptions) -> ImageDataset:
         for part in rows
     )
     return from_tensors(train, test, options)
-
-
-def from_files(train: Path, test: Path, options: ImageOptions) -> ImageDataset:
-    """The data set of one archive per split."""
-    splits = {path: _first(read(path), options.limit) for path in (train, test)}
-    shapes = {path: tuple(images.shape[1:]) for path, (images, _) in splits.items()}
-    if shapes[train] != shapes[test] and options.size is None:
-        raise DataError(
-            f"The images are {_words(shapes[train])} in {train} but {_words(shapes[test])} in {test}.",
-            "Bring both to one size with --dataset.size N"
-            + (" and --dataset.channels grey or rgb." if shapes[train][0] != shapes[test][0] else "."),
-        )
-    return from_tensors(splits[train], splits[test], options)
 
 
 def from_tensors(
@@ -63,9 +52,18 @@ def from_tensors(
     for images, labels in (train, test):
         images = pixels.with_channels(pixels.resized(images, options.size), options.channels)
         splits.append(MemorySplit(pixels.finished(images, options), labels, levels=levels, flip=options.flip))
-    if not classes and train[1] is not None:
-        classes = tuple(str(i) for i in range(int(train[1].max()) + 1))
-    return ImageDataset(tuple(splits[0].images.shape[1:]), *splits, classes=classes, levels=levels)
+    shapes = [tuple(split.images.shape[1:]) for split in splits]
+    if shapes[0] != shapes[1]:
+        raise DataError(
+            f"Training images are {_words(shapes[0])}, test images {_words(shapes[1])}.",
+            "Bring both to one shape with --dataset.size N and --dataset.channels grey or rgb.",
+        )
+    known = [labels for _, labels in (train, test) if labels is not None]
+    if not known:
+        classes = ()
+    elif not classes:
+        classes = tuple(str(i) for i in range(1 + max(int(labels.max()) for labels in known)))
+    return ImageDataset(shapes[0], *splits, classes=classes, levels=levels)
 
 
 def read(path: Path) -> tuple[Tensor, Tensor | None]:

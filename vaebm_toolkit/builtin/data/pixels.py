@@ -21,24 +21,24 @@ def decode(data: bytes, options: ImageOptions, box: Box | None = None) -> tuple[
 
     Cameras' orientation tags are obeyed, 16-bit greys are cut to 8, transparency is laid over white.
     """
-    with Image.open(io.BytesIO(data)) as stored:
-        size = stored.size
-        image = ImageOps.exif_transpose(stored)
-        assert image is not None
+    with Image.open(io.BytesIO(data)) as image:
+        size = image.size
+        ImageOps.exif_transpose(image, in_place=True)
         image.load()
-    if box is not None:
-        image = image.crop(box)
-    return to_tensor(fit(as_mode(image, options.channels), options.size)), size
+        picture = as_mode(image if box is None else image.crop(box), options.channels)
+    return to_tensor(fit(picture, options.size)), size
 
 
 def as_mode(image: Image.Image, channels: Channels) -> Image.Image:
     """The image in mode L or RGB."""
-    if image.mode.startswith("I") or image.mode == "F":  # 16 bits: PIL's own conversion clips at 255
+    if image.mode == "F":
+        raise ValueError("floating-point pixels; images of 8 or 16 bits are read")
+    if image.mode.startswith("I"):  # 16 bits: PIL's own conversion clips at 255
         image = Image.fromarray((np.asarray(image).astype(np.int64) >> 8).clip(0, 255).astype(np.uint8))
-    if image.has_transparency_data:
+    if "transparency" in image.info or image.mode in ("LA", "La", "PA", "RGBA", "RGBa"):
         white = Image.new("RGBA", image.size, "white")
         white.alpha_composite(image.convert("RGBA"))
-        image = white if image.mode not in ("LA", "La") else white.convert("L")
+        image = white.convert("L") if image.mode in ("1", "L", "LA", "La") else white
     grey = image.mode in ("1", "L") if channels == "data" else channels == "grey"
     return image.convert("L" if grey else "RGB")
 
@@ -97,4 +97,4 @@ def finished(images: Tensor, options: ImageOptions) -> Tensor:
 
 def levels(options: ImageOptions) -> int:
     """The value that stands for 1."""
-    return 2**options.bits - 1
+    return (1 << options.bits) - 1

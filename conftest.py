@@ -1,0 +1,37 @@
+"""Set-up shared by all tests: one thread and float64, so that what is compared is the mathematics."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch is imported
+
+import pytest
+import torch
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--device", default="cpu", help="where tensors live, e.g. cuda (default: cpu)")
+
+
+@pytest.fixture(scope="session")
+def device(pytestconfig: pytest.Config) -> torch.device:
+    return torch.device(pytestconfig.getoption("--device"))
+
+
+@pytest.fixture(autouse=True)
+def float64() -> Iterator[None]:
+    """float64 is the default dtype inside a test; the global generator is left as it was."""
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(torch.float64)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        yield
+    torch.set_default_dtype(before)
+
+
+@pytest.fixture
+def rng(device: torch.device) -> torch.Generator:
+    """A seeded stream on the tests' device."""
+    return torch.Generator(device).manual_seed(0)

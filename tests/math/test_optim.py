@@ -83,7 +83,7 @@ def test_state_survives_saving():
 
 def test_closure_is_evaluated_before_the_clip():
     params = parameters()
-    optimizer = MomentClippedAdam(params, **SETTINGS)
+    optimizer = MomentClippedAdam(params, lr=0.01)
 
     def closure() -> float:
         for p in params:

@@ -5,7 +5,7 @@ Module names are those of published checkpoints.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import torch
@@ -14,13 +14,12 @@ from torch import Tensor, nn
 from vaebm_nvae import towers
 from vaebm_nvae.cells import DecoderCombiner, EncoderCombiner
 from vaebm_nvae.distributions import Normal
+from vaebm_nvae.folding import FrozenNVAE
 from vaebm_nvae.heads import GaussianHead
+from vaebm_nvae.hierarchy import Hierarchy, Latent
 from vaebm_nvae.options import NVAEOptions
 from vaebm_toolkit import RecipeError
-from vaebm_toolkit.core import Autoencoder, Decoded, Elbo, State, WeightNormConv2d, randn
-
-Latent = Callable[[int, Tensor, Tensor | None], Tensor]
-"""(group g, raw prior parameters (B, 2L, H, W), decoder feature (None for g = 0)) -> z_g"""
+from vaebm_toolkit.core import Autoencoder, Elbo, Generator, State, WeightNormConv2d, randn
 
 
 class Inference(NamedTuple):
@@ -63,7 +62,7 @@ def check_shape(options: NVAEOptions, shape: tuple[int, ...]) -> None:
         )
 
 
-class NVAE(Autoencoder):
+class NVAE(Hierarchy, Autoencoder):
     """p(x, z) = Π_g N(z_g; μ_g(z_<g), σ_g(z_<g)²) · p(x | z) (NVAE, section 3).
 
     Noise groups: "z0", "z1", … in generation order, each (L, H_s, W_s) for its scale s,
@@ -118,7 +117,6 @@ class NVAE(Autoencoder):
         return self.enc0(h), features[::-1]
 
     def top_down(self, batch: int, latent: Latent) -> GaussianHead:
-        """Down the decoder, each group's z chosen by `latent`; the image's distribution."""
         depth, *size = self.groups["z0"]
         z = latent(0, self.prior_ftr0.new_zeros(batch, 2 * depth, *size), None)
         if self.stem_decoder is not None:
@@ -137,16 +135,6 @@ class NVAE(Autoencoder):
         for layer in self.post_process:
             h = layer(h)
         return GaussianHead(self.image_conditional(h))
-
-    def ancestral(self, eps: State) -> tuple[GaussianHead, list[Normal]]:
-        """p(x | z) at z_g = μ_g + σ_g ε_g, and the priors on the way."""
-        priors: list[Normal] = []
-
-        def latent(group: int, raw: Tensor, _: Tensor | None) -> Tensor:
-            priors.append(Normal.from_raw(raw))
-            return priors[-1].sample(eps[f"z{group}"])
-
-        return self.top_down(len(eps["z0"]), latent), priors
 
     def infer(self, x: Tensor, rng: torch.Generator) -> Inference:
         """One posterior sample along q(z | x) = Π_g q(z_g | z_<g, x)."""
@@ -169,18 +157,9 @@ class NVAE(Autoencoder):
         head = self.top_down(len(x), latent)
         return Inference(head, priors, posteriors, values)
 
-    def decode(self, eps: State) -> Decoded:
-        """x = (μ + σ ε_x) / 2 + ½, not clamped; log_det = Σ log σ over all z and log(σ / 2) over x."""
-        head, priors = self.ancestral(eps)
-        log_det = torch.stack([p.log_det() for p in priors]).sum(0) + head.log_det()
-        return Decoded(head.sample(eps["x"]), log_det)
-
-    def official_log_joint(self, eps: State) -> tuple[Tensor, Tensor]:
-        """x clamped to [0, 1] and log p(z) + log p(x | z), the latter with σ_x floored (`heads`)."""
-        head, priors = self.ancestral(eps)
-        x, log_px = head.official(eps["x"])
-        log_pz = torch.stack([p.log_prob_at(eps[f"z{g}"]) for g, p in enumerate(priors)]).sum(0)
-        return x, log_pz + log_px
+    def frozen(self) -> Generator:
+        """The folded decoder (`folding`): the same x, log_det and gradients, several times faster."""
+        return FrozenNVAE(self)
 
     def elbo(self, x: Tensor, rng: torch.Generator) -> Elbo:
         """log p(x | z) at one posterior sample, KL(q(z_g | ·) ‖ p(z_g | ·)) in closed form per group."""

@@ -69,7 +69,7 @@ class ResidualBlock(nn.Module):
 
 def scaled_swish(h: Tensor) -> Tensor:
     """h · sigmoid(h) / 1.1, a swish of Lipschitz constant 1 (Chen et al., Residual Flows, 2019)."""
-    return F.silu(h) / 1.1
+    return F.silu(h).div_(1.1)
 
 
 def build(options: ResNetOptions, shape: tuple[int, ...]) -> ResNetEnergy:

@@ -57,6 +57,9 @@ class EvaluateOptions:
     samples: int = opt(1000, "samples per model for the final table; 0: no table", check=ge(0))
     batch_size: int = opt(100, "samples made at a time", check=gt(0))
     metrics: tuple[str, ...] = opt(("frechet",), "metric components to compute")
+    decoder: Literal["mean", "sample"] = opt(
+        "mean", "x is the decoder's mean at the final ε, as the released code saves it, or its sample"
+    )
     grid: int = opt(64, "images in each picture", check=between(1, 4096))
 
 

@@ -7,8 +7,9 @@ from vaebm_toolkit import Component, hookimpl
 
 @hookimpl
 def vaebm_components() -> Iterable[Component]:
-    from vaebm_toolkit.builtin import datasets, networks, trainers
+    from vaebm_toolkit.builtin import datasets, metrics, networks, trainers
 
     yield from networks.COMPONENTS
     yield from trainers.COMPONENTS
     yield from datasets.COMPONENTS
+    yield from metrics.COMPONENTS

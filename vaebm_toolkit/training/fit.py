@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from vaebm_toolkit.core import Horizon, Trainer, stream
-from vaebm_toolkit.errors import RunError
+from vaebm_toolkit.errors import RunError, ToolkitError
 from vaebm_toolkit.recipe import StageOptions
 from vaebm_toolkit.registry import Registry
 from vaebm_toolkit.training.batches import Batches
@@ -118,7 +118,7 @@ def fit(
                 clock, clock_step = now, step
                 run.log(step, metrics)
                 reporter.metrics(step, metrics)
-                reason = reason or first_reason(registry, run, step, metrics)
+                reason = reason or first_reason(registry, run, step, metrics, reporter)
         if kept and reason is None:
             reason = non_finite_weights(trainer.players)
             if reason is None:
@@ -160,8 +160,22 @@ def resume(
 
 
 def first_reason(
-    registry: Registry, run: RunDirectory, step: int, metrics: Mapping[str, float]
+    registry: Registry, run: RunDirectory, step: int, metrics: Mapping[str, float], reporter: Reporter
 ) -> str | None:
-    """Tell every logger; the first reason to stop that one of them returns."""
-    reasons = registry.hooks.hook.vaebm_step_end(run=run, step=step, metrics=metrics)
-    return next((str(r) for r in reasons if r), None)
+    """Tell every logger; the first reason to stop that one returns. A failing logger is let go."""
+    hook = registry.hooks.hook.vaebm_step_end
+    reason = None
+    for implementation in hook.get_hookimpls():
+        given = {"run": run, "step": step, "metrics": metrics}
+        try:
+            said = implementation.function(**{k: given[k] for k in implementation.argnames})
+        except ToolkitError:
+            raise
+        except Exception as e:
+            name = implementation.plugin_name
+            reporter.warn(f"plugin {name}: its step_end fails and is left out from now on: {e}")
+            registry.hooks.unregister(name=name)
+            continue
+        if said and reason is None:
+            reason = str(said)
+    return reason

@@ -1,0 +1,22 @@
+"""The built-in metrics' options. Torch-free."""
+
+from __future__ import annotations
+
+from vaebm_toolkit import Component
+
+COMPONENTS = (
+    Component(
+        kind="metric",
+        name="frechet",
+        factory="vaebm_toolkit.builtin.distances:pixel_frechet",
+        summary="Fréchet distance on pixels (or coordinates) to the test split",
+        cite="Heusel et al., NeurIPS 2017, arXiv 1706.08500, with pixels for features",
+    ),
+    Component(
+        kind="metric",
+        name="frechet-classifier",
+        factory="vaebm_toolkit.builtin.distances:classifier_frechet",
+        summary="Fréchet distance on the features of a small classifier trained on the data's labels",
+        cite="Heusel et al., NeurIPS 2017, arXiv 1706.08500, with a classifier for Inception",
+    ),
+)

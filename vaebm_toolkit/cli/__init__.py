@@ -1,0 +1,99 @@
+"""The command `vaebm`. Commands are imported when used; nothing here imports torch."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+
+import click
+
+from vaebm_toolkit import __version__
+from vaebm_toolkit.errors import ToolkitError
+
+COMMANDS = {  # name -> (module, one line for --help)
+    "run": ("vaebm_toolkit.cli.run", "Train a generator and an energy on your data, sample, compare."),
+    "sample": ("vaebm_toolkit.cli.sample", "Draw samples from a run, to PNG files or npz."),
+    "data": ("vaebm_toolkit.cli.data", "Preview and check a data set before step 0."),
+    "recipes": ("vaebm_toolkit.cli.recipes", "List and show the recipes that ship with the toolkit."),
+    "plugins": ("vaebm_toolkit.cli.plugins", "List the installed parts, and show one's options."),
+}
+
+
+class LazyGroup(click.Group):
+    """Subcommands by name; their modules are imported only when one is used."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return [*COMMANDS, *sorted(set(self.commands) - set(COMMANDS))]
+
+    def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
+        if name in COMMANDS:
+            module = importlib.import_module(COMMANDS[name][0])
+            command: click.Command = module.command
+            return command
+        return super().get_command(ctx, name)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        rows = [(name, COMMANDS[name][1]) for name in COMMANDS]
+        rows += [(n, self.commands[n].get_short_help_str()) for n in sorted(set(self.commands) - set(COMMANDS))]
+        with formatter.section("Commands"):
+            formatter.write_dl(rows)
+
+
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(__version__, prog_name="vaebm")
+def cli() -> None:
+    """VAE-EBM generative models, composed from plugins.
+
+    \b
+    Start here, on the digits inside the package:  vaebm run
+    On your own images:                            vaebm run --dataset image-folder --dataset.path DIR
+    """
+
+
+def main() -> None:
+    """Entry point: messages instead of tracebacks for everything a user can mend."""
+    # Idle OpenMP threads must not spin: on busy cores that costs a factor of ten.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="replace")
+    try:
+        add_plugin_commands()
+        cli.main(standalone_mode=False)
+    except click.exceptions.Abort:
+        click.echo("Stopped.", err=True)
+        sys.exit(130)
+    except click.exceptions.Exit as e:
+        sys.exit(e.exit_code)
+    except click.ClickException as e:
+        e.show()
+        sys.exit(e.exit_code)
+    except ToolkitError as e:
+        click.secho("error: ", fg="red", bold=True, nl=False, err=True)
+        click.echo(str(e), err=True)
+        sys.exit(e.exit_code)
+    except BrokenPipeError:
+        # the reader of a pipe went away, as in `vaebm plugins list | head -1`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(141)
+
+
+def add_plugin_commands() -> None:
+    """Let every healthy plugin add its commands; a failing one costs a warning."""
+    from vaebm_toolkit.registry import installed
+
+    registry = installed()
+    for implementation in registry.hooks.hook.vaebm_commands.get_hookimpls():
+        try:
+            implementation.function(cli=cli)
+        except Exception as e:
+            click.echo(f"warning: plugin {implementation.plugin_name}: its commands fail: {e}", err=True)
+
+
+def warn_of_problems() -> None:
+    """One line per broken plugin, for commands that use parts."""
+    from vaebm_toolkit.registry import installed
+
+    for problem in installed().problems:
+        click.echo(f"warning: {problem}", err=True)

@@ -1,0 +1,132 @@
+"""Flags made from options: `--sampler NAME`, `--sampler.step-size 1e-4`, for whatever parts are chosen."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import click
+
+from vaebm_toolkit.options import OptionField, fields, from_text
+from vaebm_toolkit.recipe import (
+    ABSENT,
+    DEFAULT_DATASET,
+    PLAIN,
+    SLOTS,
+    StageOptions,
+    Table,
+    base_recipe,
+    merge,
+    read,
+    slot_names,
+)
+from vaebm_toolkit.registry import Registry, installed
+
+KEY = "vaebm_toolkit.tables"
+
+
+def flag(table: str, key: str) -> str:
+    """--sampler.step-size"""
+    return f"--{table}.{key}".replace("_", "-")
+
+
+class PartOption(click.Option):
+    """A flag for one option of one table; its value stays text until the recipe is resolved."""
+
+    def __init__(self, table: str, field: OptionField, default: Any) -> None:
+        shown = "none" if default is None else str(default).lower() if isinstance(default, bool) else default
+        unit = f" [{field.unit}]" if field.unit else ""
+        must = f"; {field.check.words}" if field.check else ""
+        super().__init__(
+            [flag(table, field.key), f"{table}__{field.key}"],
+            help=f"{field.help}{unit} ({field.words}{must}; default {shown})",
+            metavar="VALUE",
+            type=str,
+            **({"is_flag": False, "flag_value": "true"} if field.type is bool else {}),
+        )
+        self.table, self.field = table, field
+
+
+class PartsCommand(click.Command):
+    """A command whose flags depend on the parts it is given.
+
+    `tables` are the recipe's tables that it accepts flags for.
+    """
+
+    tables: tuple[str, ...] = tuple(SLOTS)
+    plain: tuple[str, ...] = ("evaluate", "health", "log")
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        registry = installed()
+        chosen, base = self.first_look(args, registry)
+        ctx.meta[KEY] = base
+        if not ({"-h", "--help"} & set(args)) or chosen:
+            ctx.meta["extra"] = list(self.part_options(merge(base, chosen), registry, chosen, args))
+        return super().parse_args(ctx, args)
+
+    def get_params(self, ctx: click.Context) -> list[click.Parameter]:
+        return [*super().get_params(ctx), *ctx.meta.get("extra", ())]
+
+    def first_look(
+        self, args: list[str], registry: Registry
+    ) -> tuple[dict[str, Table], dict[str, Table]]:
+        """The parts named on the command line, and the recipe's tables below them."""
+        given = dict(pairs(args))
+        chosen = {t: {"name": given[f"--{t}"]} for t in self.tables if f"--{t}" in given}
+        if "--recipe" in given:
+            base = read(given["--recipe"])
+        else:
+            dataset = given.get("--dataset")
+            base = read(base_recipe(registry, dataset or DEFAULT_DATASET))
+        return chosen, base
+
+    def part_options(
+        self, tables: Mapping[str, Table], registry: Registry, chosen: Mapping[str, Any], args: list[str]
+    ) -> Iterable[PartOption]:
+        """Flags for all parts; with --help, only for those named on the command line."""
+        helping = bool({"-h", "--help"} & set(args))
+        names = slot_names(tables, registry)
+        names = {t: n for t, n in names.items() if t in self.tables}
+        for table, cls in PLAIN.items():
+            if table in self.plain and not helping:
+                for f in fields(cls).values():
+                    yield PartOption(table, f, f.default)
+        for table, name in names.items():
+            if name == ABSENT or (helping and table not in chosen):
+                continue
+            component = registry.find(SLOTS[table], name).component
+            stage = fields(StageOptions) if component.kind == "trainer" else {}
+            for f in (*fields(component.options).values(), *stage.values()):
+                yield PartOption(table, f, tables.get(table, {}).get(f.key, f.default))
+
+
+def pairs(args: list[str]) -> Iterable[tuple[str, str]]:
+    """(flag, value) pairs of `--flag value` and `--flag=value`."""
+    for i, a in enumerate(args):
+        if a.startswith("--") and "=" in a:
+            name, _, value = a.partition("=")
+            yield name, value
+        elif a.startswith("--") and i + 1 < len(args):
+            yield a, args[i + 1]
+
+
+def tables_of(ctx: click.Context) -> dict[str, Table]:
+    """The recipe's tables with the flags of this call on top."""
+    over: dict[str, Table] = {}
+    for option in ctx.command.get_params(ctx):
+        value = ctx.params.get(option.name or "")
+        if isinstance(option, PartOption) and value is not None:
+            path = f"{option.table}.{option.field.key}"
+            over.setdefault(option.table, {})[option.field.key] = from_text(value, option.field.type, path)
+    for table in SLOTS:
+        if ctx.params.get(table) is not None:
+            over.setdefault(table, {})["name"] = ctx.params[table]
+    return merge(ctx.meta[KEY], over)
+
+
+def part_flag(table: str, help: str) -> Any:
+    """The decorator for `--generator NAME`."""
+    return click.option(f"--{table}", metavar="NAME", help=help)
+
+
+__all__ = ["PartsCommand", "part_flag", "tables_of"]

@@ -1,0 +1,90 @@
+"""`vaebm plugins`: what is installed, and each part's options."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from vaebm_toolkit.cli.tables import table
+from vaebm_toolkit.errors import RecipeError, nearest
+from vaebm_toolkit.hookspecs import KINDS
+from vaebm_toolkit.options import derived_values, fields, slots
+from vaebm_toolkit.recipe import StageOptions
+from vaebm_toolkit.registry import Registered, Registry, installed
+
+
+@click.group("plugins", short_help="List the installed parts, and show one's options.")
+def command() -> None:
+    """Parts come from plugins; every installed one can be named in a recipe or a flag."""
+
+
+@command.command("list")
+@click.argument("kind", required=False)
+def list_parts(kind: str | None) -> None:
+    """All parts (of one KIND), then the plugins that cannot be used and why."""
+    if kind is not None and kind not in KINDS:
+        raise RecipeError(f'There is no kind of part called "{kind}".', nearest(kind, KINDS))
+    registry = installed()
+    rows = [
+        [r.component.kind, r.component.name, r.distribution, r.component.summary]
+        for k in ([kind] if kind else KINDS)
+        for r in registry.of_kind(k)
+    ]
+    table(["kind", "name", "from", "what"], rows)
+    for problem in registry.problems:
+        click.secho(f"{problem}", fg="yellow", err=True)
+
+
+@command.command("show")
+@click.argument("name")
+def show(name: str) -> None:
+    """One part, e.g. latent-ld: its options, defaults, units, what follows from them, its source.
+
+    NAME may also be kind/name, where two kinds share a name.
+    """
+    for registered in matching(installed(), name):
+        show_one(registered)
+
+
+def matching(registry: Registry, name: str) -> list[Registered]:
+    kind, _, bare = name.rpartition("/")
+    found = [r for (k, n), r in registry.parts.items() if n == bare and kind in ("", k)]
+    found = found or [r for (k, n), r in registry.shadowed.items() if n == bare and kind in ("", k)]
+    if not found:
+        known = [n for _, n in registry.parts]
+        raise RecipeError(f'There is no part called "{name}".',
+                          f"{nearest(name, known)} List them: vaebm plugins list")
+    return found
+
+
+def show_one(registered: Registered) -> None:
+    c = registered.component
+    click.secho(f"{c.kind} {c.name}", bold=True, nl=False)
+    click.echo(f"  ({registered.distribution} {registered.version})".rstrip())
+    for line in (c.summary, f"Source: {c.cite}" if c.cite else ""):
+        if line:
+            click.echo(line)
+    for field, s in slots(c.options).items():
+        click.echo(f"Works with a {s.kind} as {field}: {s.default} unless another is chosen.")
+    rows = [
+        [f"--{c.kind}.{key.replace('_', '-')}", f.words, text(f.default), f.unit,
+         f.help + (f" ({f.check.words})" if f.check else "")]
+        for cls in (c.options, StageOptions if c.kind == "trainer" else None)
+        for key, f in fields(cls).items()
+    ]  # fmt: skip
+    if rows:
+        table(["option", "type", "default", "unit", "meaning"], rows)
+    if c.options is not None:
+        for value, words in derived_values(c.options()).values():
+            click.echo(f"With the defaults, {words} = {text(value)}")
+
+
+def text(value: Any) -> str:
+    if value is None:
+        return "none"
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, float):
+        return f"{value:g}"
+    return ",".join(map(str, value)) if isinstance(value, tuple) else str(value)

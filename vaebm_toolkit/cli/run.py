@@ -1,0 +1,170 @@
+"""`vaebm run`: the whole pipeline."""
+
+from __future__ import annotations
+
+import signal
+import sys
+import threading
+from pathlib import Path
+from typing import Any
+
+import click
+
+from vaebm_toolkit import recipe as recipes
+from vaebm_toolkit.cli import warn_of_problems
+from vaebm_toolkit.cli.parts import PartsCommand, part_flag, tables_of
+from vaebm_toolkit.cli.progress import reporter
+from vaebm_toolkit.errors import RecipeError, ToolkitError
+from vaebm_toolkit.registry import Registry, installed
+
+FIXED_BY_RESUME = {"resume", "device", "quiet"}
+
+
+@click.command(
+    "run",
+    cls=PartsCommand,
+    short_help="Train a generator and an energy on your data, sample, compare.",
+    epilog="Every option of a chosen part is a flag, e.g. --sampler.step-size 1e-4. See them all: "
+    "vaebm run --generator nvae --sampler latent-ld --help, or vaebm plugins show NAME.",
+)
+@click.option("--recipe", metavar="NAME|FILE", help="Recipe to start from; by default the data set's own.")
+@part_flag("dataset", "What to learn from: digits (default), image-folder, npz, mnist, …")
+@part_flag("generator", "Maps noise to data, e.g. nvae.")
+@part_flag("pretrain", "Trainer of the generator's own stage, e.g. vae.")
+@part_flag("energy", "Corrects the generator, e.g. resnet.")
+@part_flag("sampler", "Draws from their product in training, e.g. latent-ld.")
+@part_flag("buffer", 'Keeps chain ends for later starts, e.g. replay; or "none".')
+@part_flag("trainer", 'Trains the energy, e.g. vaebm; or "none" for the generator alone.')
+@part_flag("sampling", "Sampler at test time; by default the training sampler.")
+@click.option("--out", type=click.Path(path_type=Path), help="Run directory; by default runs/NNNN-DATASET.")
+@click.option("--generator-from", type=click.Path(path_type=Path), metavar="RUN",
+              help="Take the trained generator of this run and skip the first stage.")
+@click.option("--resume", type=click.Path(path_type=Path), metavar="RUN", help="Continue this run.")
+@click.option("--seed", type=click.IntRange(0), help="Seed of every random stream.")
+@click.option("--device", default="auto", show_default=True, help="cpu, cuda, cuda:1, …; auto: CUDA if there is one.")
+@click.option("--precision", type=click.Choice(["fp32", "bf16"]), help="bf16: autocast, float32 state.")
+@click.option("--dry-run", is_flag=True, help="Print the resolved recipe, parameters and memory; do nothing.")
+@click.option("--quiet", "-q", is_flag=True, help="Only the result and warnings.")
+@click.pass_context
+def command(ctx: click.Context, /, **given: Any) -> None:
+    """Train a generator and an energy on your data, sample from both, compare.
+
+    \b
+    vaebm run                                             the digits inside the package
+    vaebm run --dataset image-folder --dataset.path DIR   your own images
+    vaebm run --recipe vaebm-cifar10 --dry-run            what a published setting would cost
+    """
+    registry = installed()
+    if not given["quiet"]:
+        warn_of_problems()
+    if given["resume"] is not None:
+        refuse_changes(ctx, given["resume"])
+        execute(lambda: resumed(given["resume"], registry), registry, given)
+        return
+    recipe = recipes.resolve(with_flags(tables_of(ctx), given, registry), registry)
+    if given["dry_run"]:
+        from vaebm_toolkit.training.estimate import describe
+
+        click.echo(recipes.dumps(recipe.tables(), header=describe(recipe, given["device"])))
+        return
+    execute(lambda: created(recipe, registry, given), registry, given)
+
+
+def with_flags(tables: dict[str, Any], given: dict[str, Any], registry: Registry) -> dict[str, Any]:
+    """--seed, --precision and --generator-from as parts of the recipe."""
+    for key in ("seed", "precision"):
+        if given[key] is not None:
+            tables.setdefault("run", {})[key] = given[key]
+    source = given["generator_from"]
+    if source is not None:
+        from vaebm_toolkit.training.rundir import RunDirectory
+
+        stored = RunDirectory.open(source, registry).recipe.tables()
+        if given["generator"] is not None and given["generator"] != stored["generator"]["name"]:
+            raise RecipeError(
+                f'{source} holds a generator "{stored["generator"]["name"]}", not "{given["generator"]}".',
+                "Leave --generator out: it is taken from the run.",
+            )
+        tables["generator"], tables["pretrain"] = stored["generator"], stored["pretrain"]
+    return tables
+
+
+def refuse_changes(ctx: click.Context, run: Path) -> None:
+    """A resumed run keeps its recipe; say how to change it instead."""
+    from click.core import ParameterSource
+
+    changed = [
+        p for p in ctx.params
+        if ctx.get_parameter_source(p) == ParameterSource.COMMANDLINE and p not in FIXED_BY_RESUME
+    ]  # fmt: skip
+    if changed:
+        flags = ", ".join("--" + p.replace("__", ".").replace("_", "-") for p in changed)
+        raise RecipeError(
+            f"A resumed run keeps its recipe, so {flags} cannot be given.",
+            f"Start a new run from it instead: vaebm run --recipe {run / 'recipe.toml'} {flags} …",
+        )
+
+
+def created(recipe: recipes.Recipe, registry: Registry, given: dict[str, Any]) -> Any:
+    from vaebm_toolkit.training.rundir import RunDirectory, next_path
+
+    out = given["out"] or next_path(Path("runs"), recipe.parts["dataset"].name)
+    if given["generator_from"] is None:
+        return RunDirectory.create(out, recipe, sys.argv)
+    source = RunDirectory.open(given["generator_from"], registry)
+    networks = finished_generator(source)
+    run = RunDirectory.create(out, recipe, sys.argv)
+    run.finish("pretrain", networks, {"from": str(source.path.resolve()), "stopped": None})
+    return run
+
+
+def finished_generator(source: Any) -> dict[str, Any]:
+    """The networks of a run's generator stage, or an error that says how to get them."""
+    if source.done("pretrain") is None:
+        from vaebm_toolkit.errors import RunError
+
+        raise RunError(
+            f"{source.path} has no trained generator.",
+            f"Train it: vaebm run --resume {source.path}, or choose another run.",
+        )
+    networks: dict[str, Any] = source.networks("pretrain")
+    return networks
+
+
+def resumed(path: Path, registry: Registry) -> Any:
+    from vaebm_toolkit.training.rundir import RunDirectory
+
+    return RunDirectory.open(path, registry)
+
+
+def execute(make: Any, registry: Registry, given: dict[str, Any]) -> None:
+    """Run the pipeline; Ctrl-C and SIGTERM write a checkpoint before they end it."""
+    from vaebm_toolkit.pipeline import Pipeline
+    from vaebm_toolkit.training.device import choose_device
+
+    device = choose_device(given["device"])
+    show = reporter(given["quiet"])
+    stop = threading.Event()
+
+    def ask_to_stop(*_: object) -> None:
+        if stop.is_set():
+            raise KeyboardInterrupt
+        stop.set()
+        show.note("Stopping after this step; once more to stop at once.")
+
+    for s in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(s, ask_to_stop)
+    run = make()
+    run.lock()
+    try:
+        results = Pipeline(run, registry, show, device, stop).work()
+    except KeyboardInterrupt:
+        raise ToolkitError("Stopped at once.", f"Continue: vaebm run --resume {run.path}") from None
+    finally:
+        show.end()
+        run.close()
+    if results is not None:
+        from vaebm_toolkit.cli.tables import print_results
+
+        print_results(results, run.path)
+    click.echo(f"Next: vaebm sample {run.path} --count 64 --out samples.png")

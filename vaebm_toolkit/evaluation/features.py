@@ -1,0 +1,68 @@
+"""Feature spaces for distances between sets of images."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from vaebm_toolkit.core import Dataset, stream
+from vaebm_toolkit.errors import DataError
+
+Features = Callable[[Tensor], Tensor]  # (B, *data shape) -> (B, d)
+
+
+def pixels(dataset: Dataset) -> Features:
+    """The values themselves, flattened."""
+    return lambda x: x.flatten(1)
+
+
+class Classifier(nn.Module):
+    """A small convolutional network; its features are the last hidden layer, (B, 64)."""
+
+    def __init__(self, shape: tuple[int, ...], classes: int) -> None:
+        super().__init__()
+        self.body = nn.Sequential(
+            nn.Conv2d(shape[0], 32, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2),
+            nn.Conv2d(32, 64, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2),
+            nn.Conv2d(64, 64, 3, padding=1), nn.ReLU(), nn.AdaptiveAvgPool2d(2),
+            nn.Flatten(), nn.Linear(256, 64), nn.ReLU(),
+        )  # fmt: skip
+        self.head = nn.Linear(64, classes)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(self.body(x))
+
+
+def train_classifier(
+    dataset: Dataset, seed: int = 0, steps: int = 1000, batch_size: int = 128
+) -> tuple[Classifier, float]:
+    """A classifier fitted to the training labels, and its accuracy on the test split."""
+    labels = dataset.train.labels()
+    test_labels = dataset.test.labels()
+    if labels is None or test_labels is None or len(dataset.shape) != 3:
+        raise DataError(
+            "The data set has no labels (or no images), so there is no classifier for features.",
+            'Use pixels instead: --evaluate.metrics "frechet"',
+        )
+    init = torch.random.get_rng_state()
+    torch.manual_seed(seed)  # the only way to seed torch's layers; the caller's state is put back
+    model = Classifier(dataset.shape, int(labels.max()) + 1)
+    torch.random.set_rng_state(init)
+    optimizer = torch.optim.Adam(model.parameters(), 2e-3)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 4e-3, total_steps=steps)
+    for step in range(steps):
+        rng = stream(seed, "classifier", step)
+        index = torch.randint(len(dataset.train), (batch_size,), generator=rng)
+        loss = F.cross_entropy(model(dataset.train.batch(index)), labels[index])
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        schedule.step()
+    model.eval().requires_grad_(False)
+    right = 0
+    for index in torch.arange(len(dataset.test)).split(500):
+        right += int((model(dataset.test.batch(index)).argmax(1) == test_labels[index]).sum())
+    return model, right / len(dataset.test)

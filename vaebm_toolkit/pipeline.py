@@ -1,0 +1,235 @@
+"""The whole job: data, generator stage, energy stage, samples, figures."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+
+from vaebm_toolkit.build import (
+    build_buffer,
+    build_dataset,
+    build_energy,
+    build_generator,
+    build_metric,
+    build_sampler,
+    build_trainer,
+)
+from vaebm_toolkit.core import Dataset, EnergyFunction, Generator, stream
+from vaebm_toolkit.errors import RunError
+from vaebm_toolkit.evaluation.sampling import Model, samples
+from vaebm_toolkit.options import derived_values
+from vaebm_toolkit.recipe import Recipe
+from vaebm_toolkit.registry import Registry
+from vaebm_toolkit.report import pictures
+from vaebm_toolkit.training.batches import Batches
+from vaebm_toolkit.training.fit import Reporter, fit, horizon_of
+from vaebm_toolkit.training.files import write_json
+from vaebm_toolkit.training.rundir import STAGES, RunDirectory, read_json
+
+DATA = "data.json"
+
+
+class Results(NamedTuple):
+    """What `vaebm run` ends with."""
+
+    figures: dict[str, dict[str, float]]
+    """model -> metric -> value"""
+    protocol: dict[str, Any]
+    pictures: list[Path]
+
+
+class Pipeline:
+    """One run from its recipe; every method continues where an earlier process stopped."""
+
+    def __init__(
+        self,
+        run: RunDirectory,
+        registry: Registry,
+        reporter: Reporter,
+        device: torch.device,
+        stop: threading.Event | None = None,
+    ) -> None:
+        self.run, self.registry, self.reporter = run, registry, reporter
+        self.device, self.stop = device, stop
+        self.recipe: Recipe = run.recipe
+        self.seed = run.recipe.run.seed
+
+    def work(self) -> Results | None:
+        """Everything; None where the recipe asks for no samples."""
+        self.describe()
+        dataset = build_dataset(self.recipe)
+        write_json(
+            self.run.path / DATA,
+            {"shape": list(dataset.shape), "bounds": dataset.bounds, "train": len(dataset.train),
+             "test": len(dataset.test)},
+        )  # fmt: skip
+        generator = self.generator_stage(dataset)
+        self.energy_stage(dataset, generator)
+        if not self.recipe.evaluate.samples:
+            return None
+        return self.results(dataset)
+
+    def describe(self) -> None:
+        """The choices that decide a run, and what follows from them."""
+        parts = [f"{t} {p.name}" for t, p in self.recipe.parts.items() if t not in ("pretrain", "sampling")]
+        self.reporter.note(f"{self.run.path}: {', '.join(parts)}")
+        for table in ("sampler", "sampling"):
+            if table in self.recipe.parts:
+                for value, text in derived_values(self.recipe.parts[table].options).values():
+                    self.reporter.note(f"{table}: {text.partition(':')[0]} = {value:.4g}")
+
+    def generator_stage(self, dataset: Dataset) -> Generator | None:
+        """Train the generator, or take the trained one."""
+        with seeded(self.seed, "generator"):
+            generator = build_generator(self.recipe, dataset.shape)
+        if generator is None:
+            return None
+        generator.to(self.device)
+        if self.run.done("pretrain") is None:
+            outcome = self.train("pretrain", dataset, {"generator": generator})
+            if outcome.stopped is not None:
+                raise RunError(
+                    f"The generator stage stopped: {outcome.stopped}.",
+                    "Start again with a smaller --pretrain.lr, or go on with what is there: "
+                    f"vaebm run --generator-from {self.run.path}",
+                )
+        load(generator, self.run.networks("pretrain"), "generator", self.run.path)
+        return generator.eval()
+
+    def energy_stage(self, dataset: Dataset, generator: Generator | None) -> None:
+        if "trainer" not in self.recipe.parts or self.run.done("train") is not None:
+            return
+        with seeded(self.seed, "energy"):
+            energy = build_energy(self.recipe, dataset.shape)
+        parts = {
+            "generator": generator,
+            "energy": None if energy is None else energy.to(self.device),
+            "sampler": build_sampler(self.recipe, "sampler", dataset.bounds),
+            "buffer": build_buffer(self.recipe),
+        }
+        self.train("train", dataset, parts)
+
+    def train(self, stage: str, dataset: Dataset, parts: dict[str, Any]) -> Any:
+        table = STAGES[stage]
+        settings = self.recipe.parts[table].stage
+        assert settings is not None, "resolve gives every trainer its stage options"
+        batches = Batches(dataset.train, settings.batch_size, self.seed, stage)
+        horizon = horizon_of(settings, batches.steps_per_epoch, self.seed, table)
+        trainer = build_trainer(self.recipe, table, horizon, parts)
+        return fit(
+            self.run, stage, trainer, batches, horizon, settings,
+            self.registry, self.reporter, self.device, self.stop,
+        )  # fmt: skip
+
+    def results(self, dataset: Dataset) -> Results:
+        """Pictures, and the table of the generator alone against its product with the energy."""
+        o = self.recipe.evaluate
+        model = load_model(self.run, self.device)
+        compared = {"generator": model.alone()} if model.energy is not None else {}
+        compared[model_name(self.recipe)] = model
+        like = next(model.generator.parameters())
+        drawn = {}
+        for name, m in compared.items():
+            self.reporter.note(f"sampling {o.samples} from {name}")
+            found = samples(m, range(o.samples), self.seed, o.batch_size, self.device, like)
+            drawn[name] = torch.cat([x.cpu() for x in found])
+        figures: dict[str, dict[str, float]] = {name: {} for name in compared}
+        protocol: dict[str, Any] = {
+            "samples": o.samples, "decoder": o.decoder, "seed": self.seed, "device": str(self.device),
+        }  # fmt: skip
+        if "sampling" in self.recipe.parts:
+            part = self.recipe.parts["sampling"]
+            protocol["sampler"] = {"name": part.name, **self.recipe.tables()["sampling"]}
+        for metric_name in o.metrics:
+            metric = build_metric(self.registry, metric_name)
+            for name, x in drawn.items():
+                figures[name].update(metric.compute(x.split(o.batch_size), dataset))
+            protocol[metric_name] = dict(metric.protocol)
+        for name in compared:
+            if model.energy is not None:
+                with torch.no_grad():
+                    energies = [model.energy(x.to(self.device)) for x in drawn[name].split(o.batch_size)]
+                figures[name]["mean energy"] = float(torch.cat(energies).mean())
+        write_json(self.run.path / "metrics.json", {"figures": figures, "protocol": protocol})
+        return Results(figures, protocol, self.pictures(dataset, drawn))
+
+    def pictures(self, dataset: Dataset, drawn: dict[str, torch.Tensor]) -> list[Path]:
+        o = self.recipe.evaluate
+        folder = self.run.path / "samples"
+        shown = {"data": dataset.test.batch(torch.arange(min(o.grid, len(dataset.test)))), **drawn}
+        if len(dataset.shape) == 3:
+            return [
+                pictures.save_png(pictures.grid(x[: o.grid]), folder / f"{name}.png")
+                for name, x in shown.items()
+            ]
+        shown["data"] = dataset.test.batch(torch.arange(min(o.samples, len(dataset.test))))
+        return [pictures.save_png(pictures.scatter(shown), folder / "samples.png")]
+
+
+def model_name(recipe: Recipe) -> str:
+    """The trainer's name for what it trains; the generator's if there is no second stage."""
+    return recipe.parts["trainer"].name if "trainer" in recipe.parts else "generator"
+
+
+class seeded:
+    """Weights of new networks from the run's seed; the global generator is put back after."""
+
+    def __init__(self, seed: int, name: str) -> None:
+        self.key = stream(seed, "weights", name).initial_seed()
+
+    def __enter__(self) -> None:
+        self.before = torch.random.get_rng_state()
+        torch.default_generator.manual_seed(self.key)
+
+    def __exit__(self, *_: object) -> None:
+        torch.random.set_rng_state(self.before)
+
+
+def load(module: torch.nn.Module, networks: dict[str, Any], name: str, run: Path) -> None:
+    """Put a stored network's weights into the module built from the recipe."""
+    if name not in networks:
+        raise RunError(f"{run} has no {name}.", f"Train one: vaebm run --resume {run}")
+    try:
+        module.load_state_dict(networks[name])
+    except RuntimeError as e:
+        lines = [line.strip() for line in str(e).splitlines()[1:4]]
+        raise RunError(
+            f"The {name} stored in {run} does not fit its recipe: {' '.join(lines)}",
+            f"Compare {run / 'recipe.toml'} with the run it came from.",
+        ) from e
+
+
+def load_model(run: RunDirectory, device: torch.device) -> Model:
+    """The model of a finished run, ready to sample from."""
+    about = read_json(run.path / DATA)
+    shape = tuple(about["shape"])
+    bounds = None if about["bounds"] is None else (about["bounds"][0], about["bounds"][1])
+    stored: dict[str, Any] = {}
+    for stage, table in STAGES.items():
+        if table in run.recipe.parts:
+            if run.done(stage) is None:
+                raise RunError(
+                    f"{run.path} has not finished its stage {stage}.",
+                    f"Finish it: vaebm run --resume {run.path}",
+                )
+            stored.update(run.networks(stage))
+    generator = build_generator(run.recipe, shape)
+    if generator is None:
+        raise RunError(f"The recipe of {run.path} has no generator.", "Add one: --generator NAME")
+    load(generator, stored, "generator", run.path)
+    energy: EnergyFunction | None = None
+    if "trainer" in run.recipe.parts:
+        energy = build_energy(run.recipe, shape)
+    if energy is not None:
+        load(energy, stored, "energy", run.path)
+        energy.to(device).eval().requires_grad_(False)
+    return Model(
+        generator.to(device).eval().frozen(),
+        energy,
+        build_sampler(run.recipe, "sampling", bounds) if energy is not None else None,
+        bounds,
+        run.recipe.evaluate.decoder == "mean",
+    )

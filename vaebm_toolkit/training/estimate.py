@@ -1,0 +1,156 @@
+"""What a recipe costs, without running it: parameters, memory and arithmetic per step.
+
+Networks are built on torch's meta device, which knows shapes and holds no data.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from vaebm_toolkit.build import (
+    build_dataset,
+    build_energy,
+    build_generator,
+    build_sampler,
+    build_trainer,
+)
+from vaebm_toolkit.core import Horizon, stream
+from vaebm_toolkit.errors import ToolkitError
+from vaebm_toolkit.recipe import Recipe
+from vaebm_toolkit.training.rundir import STAGES
+
+OPTIMISER_COPIES = 2  # Adam and Adamax keep two moments
+
+
+class SavedBytes:
+    """Peak size of what autograd keeps for the backward pass, within the block."""
+
+    def __init__(self) -> None:
+        self.now = self.peak = 0
+        self.held: dict[int, int] = {}
+
+    def pack(self, tensor: Tensor) -> Any:
+        meter = self
+
+        class Held:
+            """Counts a storage once, for as long as some graph node holds it."""
+
+            def __init__(self) -> None:
+                storage = tensor.untyped_storage()
+                self.tensor, self.key = tensor, storage._cdata
+                if meter.held.get(self.key, 0) == 0:
+                    meter.now += storage.nbytes()
+                    meter.peak = max(meter.peak, meter.now)
+                meter.held[self.key] = meter.held.get(self.key, 0) + 1
+
+            def __del__(self) -> None:
+                meter.held[self.key] -= 1
+                if meter.held[self.key] == 0:
+                    meter.now -= self.tensor.untyped_storage().nbytes()
+
+        return Held()
+
+    def __enter__(self) -> SavedBytes:
+        self.hooks = torch.autograd.graph.saved_tensors_hooks(self.pack, lambda held: held.tensor)
+        self.hooks.__enter__()
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        self.hooks.__exit__(*error)
+
+
+def data_shape(recipe: Recipe) -> tuple[int, ...]:
+    """From the options where they decide it, else by opening the data set."""
+    known = getattr(recipe.parts["dataset"].options, "data_shape", None)
+    return tuple(known) if known is not None else build_dataset(recipe).shape
+
+
+def count(module: nn.Module) -> int:
+    return sum(p.numel() for p in module.parameters())
+
+
+def describe(recipe: Recipe, device: str) -> str:
+    """Lines for the head of a resolved recipe."""
+    shape = data_shape(recipe)
+    lines = [f"data: {' x '.join(map(str, shape))}"]
+    with torch.device("meta"):
+        parts: dict[str, Any] = {
+            "generator": build_generator(recipe, shape),
+            "energy": build_energy(recipe, shape),
+            "sampler": build_sampler(recipe, "sampler", None),
+            "buffer": None,
+        }
+    for name in ("generator", "energy"):
+        if parts[name] is not None:
+            lines.append(f"{name} {recipe.parts[name].name}: {count(parts[name]):,} parameters")
+    if parts["generator"] is not None:
+        latent = sum(math.prod(s) for k, s in parts["generator"].groups.items() if k != "x")
+        lines.append(f"latent groups: {len(parts['generator'].groups) - 1}, {latent:,} dimensions")
+    for stage, table in STAGES.items():
+        if table in recipe.parts:
+            lines.append(f"stage {stage}: {stage_cost(recipe, table, shape, parts)}")
+    return "\n".join(lines)
+
+
+def stage_cost(recipe: Recipe, table: str, shape: tuple[int, ...], parts: dict[str, Any]) -> str:
+    """Memory and arithmetic of one step, from one step on the meta device."""
+    settings = recipe.parts[table].stage
+    assert settings is not None, "resolve gives every trainer its stage options"
+    sampler = parts["sampler"] if table == "trainer" else None
+    chain = sampler.steps if sampler is not None else 0
+    try:
+        weights, saved, flops = one_step(recipe, table, shape, parts, settings.batch_size, min(chain, 1))
+        if chain > 1:  # every further kernel application costs the same arithmetic and no more memory
+            without = one_step(recipe, table, shape, parts, settings.batch_size, 0)[2]
+            flops += (chain - 1) * (flops - without)
+    except ToolkitError:
+        raise
+    except Exception as e:  # a stranger's part may not run on the meta device
+        return f"not estimated ({type(e).__name__}: {e})"
+    length = f"{settings.steps:,} steps" if settings.steps is not None else f"{settings.epochs:,} epochs"
+    return (
+        f"{length} of {settings.batch_size}; about {size(weights + saved)} of memory in float32 "
+        f"({size(weights)} weights, gradients and moments, {size(saved)} activations), "
+        f"{flops / 1e9:,.4g} GFLOP per step"
+    )
+
+
+def one_step(
+    recipe: Recipe, table: str, shape: tuple[int, ...], parts: dict[str, Any], batch_size: int, chain: int
+) -> tuple[int, int, int]:
+    """(bytes of weights and optimiser, peak bytes of activations, floating-point operations)."""
+    sampler = copy.copy(parts["sampler"])
+    if sampler is not None:
+        sampler.steps = chain
+    horizon = Horizon(1, 1, batch_size)
+    x = torch.empty((batch_size, *shape), device="meta")
+    with torch.device("meta"):
+        trainer = build_trainer(recipe, table, horizon, {**parts, "sampler": sampler})
+        with SavedBytes() as saved, FlopCounterMode(display=False) as flops:
+            for update in trainer.updates(x, 0, stream(0)):
+                update.loss.backward()
+    moved = {id(p): p for m in trainer.players.values() for p in m.parameters()}
+    fixed = {
+        id(p): p
+        for m in parts.values() if isinstance(m, nn.Module)
+        for p in m.parameters() if id(p) not in moved
+    }  # fmt: skip
+    if table == "pretrain":
+        fixed = {}
+    weights = sum(p.nbytes * (2 + OPTIMISER_COPIES) for p in moved.values())
+    weights += sum(p.nbytes for p in fixed.values())
+    return weights, saved.peak, flops.get_total_flops()
+
+
+def size(n: float) -> str:
+    """
+    >>> size(3.2e9), size(5.1e6)
+    ('3.0 GiB', '4.9 MiB')
+    """
+    return f"{n / 2**30:.1f} GiB" if n >= 2**30 else f"{n / 2**20:.1f} MiB"

@@ -27,10 +27,10 @@ class FileSplit(Split):
         self, files: Files, labels: Tensor | None, shape: Shape, options: ImageOptions, box: Box | None = None
     ) -> None:
         self.files, self._labels, self.shape = files, labels, shape
-        self.options, self.box = options, box
+        self.options, self.box, self.names = options, box, files.names
 
     def __len__(self) -> int:
-        return len(self.files.names)
+        return len(self.names)
 
     def batch(self, indices: Tensor, rng: torch.Generator | None = None) -> Tensor:
         """(B, C, H, W) float32 in [0, 1]."""
@@ -42,7 +42,7 @@ class FileSplit(Split):
         return self._labels
 
     def _one(self, row: int) -> Tensor:
-        name, where = self.files.names[row], str(self.files.source.path)
+        name, where = self.names[row], str(self.files.source.path)
         try:
             image, size = pixels.decode(self.files.source.read(name), self.options, self.box)
         except MemoryError:
@@ -77,8 +77,14 @@ def from_files(
     if math.prod(shape) * sum(len(part.names) for part in parts) <= memory * 2**30:
         shape, tensors = _decoded(parts, where, shape, options, box)
         splits = [
-            MemorySplit(pixels.finished(t, options), y, levels=pixels.levels(options), flip=options.flip)
-            for t, y in zip(tensors, labels, strict=True)
+            MemorySplit(
+                pixels.finished(images, options),
+                y,
+                levels=pixels.levels(options),
+                flip=options.flip,
+                names=part.names,
+            )
+            for images, y, part in zip(tensors, labels, parts, strict=True)
         ]
     else:
         if verify:

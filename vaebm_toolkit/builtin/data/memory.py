@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
@@ -13,12 +15,19 @@ class MemorySplit(Split):
 
     images: (N, C, H, W) uint8. labels: (N,) int64 or None.
     flip: mirror left to right with probability 1/2, only where `batch` is given a stream.
+    names: the file of each image, or () where there are no files.
     """
 
     def __init__(
-        self, images: Tensor, labels: Tensor | None = None, *, levels: int = 255, flip: bool = False
+        self,
+        images: Tensor,
+        labels: Tensor | None = None,
+        *,
+        levels: int = 255,
+        flip: bool = False,
+        names: Sequence[str] = (),
     ) -> None:
-        self.images, self.levels, self.flip = images, levels, flip
+        self.images, self.levels, self.flip, self.names = images, levels, flip, names
         self._labels = None if labels is None else labels.to(torch.int64)
 
     def __len__(self) -> int:

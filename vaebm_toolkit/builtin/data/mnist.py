@@ -56,10 +56,11 @@ def _build(folder: str, name: str, classes: tuple[str, ...], options: MnistOptio
     if (files := _idx_files(root, folder)) is None and _npz_folder(root, name) is None and options.download:
         _download(folder, name, root)
         files = _idx_files(root, folder)
+    splits: list[tuple[Tensor, Tensor | None]]
     if files is not None:
         splits = [(read_idx(images)[:, None], read_idx(labels)) for images, labels in files]
     elif (at := _npz_folder(root, name)) is not None:
-        splits = [npz.read(at / f"{split}.npz") for split in ("train", "test")]  # type: ignore[misc]
+        splits = [npz.read(at / f"{split}.npz") for split in ("train", "test")]
     else:
         expected = [f"{part}-{kind}[.gz]" for part in PARTS for kind in KINDS]
         raise missing(name, root, [f"{folder}/raw/{file}" for file in expected] + ["train.npz and test.npz"])

@@ -65,8 +65,8 @@ def resized(images: Tensor, size: int | None) -> Tensor:
     """`fit` for a tensor (N, C, H, W) uint8."""
     if size is None or images.shape[2:] == (size, size):
         return images
-    pictures = (Image.fromarray(hwc.numpy().squeeze(2)) if hwc.shape[2] == 1 else Image.fromarray(hwc.numpy())
-                for hwc in images.permute(0, 2, 3, 1).contiguous())  # fmt: skip
+    arrays = images.permute(0, 2, 3, 1).contiguous().numpy()
+    pictures = (Image.fromarray(a[..., 0] if a.shape[2] == 1 else a) for a in arrays)
     return torch.stack([to_tensor(fit(picture, size)) for picture in pictures])
 
 
@@ -74,8 +74,11 @@ def with_channels(images: Tensor, channels: Channels) -> Tensor:
     """(N, C, H, W) uint8 with the channels asked for; grey is PIL's ITU-R 601 luma."""
     if channels == "grey" and images.shape[1] == 3:
         weights = torch.tensor([19595, 38470, 7471], dtype=torch.int32).view(1, 3, 1, 1)
-        parts = [((part.to(torch.int32) * weights).sum(1, keepdim=True, dtype=torch.int32) + 0x8000) >> 16
-                 for part in images.split(4096)]  # fmt: skip
+        starts = range(0, len(images), 4096)
+        sums = (
+            (images[i : i + 4096].to(torch.int32) * weights).sum(1, True, dtype=torch.int32) for i in starts
+        )
+        parts = [(luma + 0x8000) >> 16 for luma in sums]
         return torch.cat(parts).to(torch.uint8)
     if channels == "rgb" and images.shape[1] == 1:
         return images.expand(-1, 3, -1, -1)

@@ -78,6 +78,11 @@ def open_source(path: Path) -> Source:
     )
 
 
+def has_images(folder: Path) -> bool:
+    """Whether `FolderSource` would find any."""
+    return any(_images([name]) for name in _walk(folder))
+
+
 def _walk(root: Path) -> Iterator[str]:
     seen = set()
     for folder, children, files in os.walk(root, followlinks=True):

@@ -1,0 +1,98 @@
+"""Pictures drawn with PIL alone: grids of images, and points in the plane."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image, ImageDraw
+from torch import Tensor
+
+INK, FRAME, TEXT = (31, 78, 141), (160, 160, 160), (40, 40, 40)
+MARGIN, TITLE = 14, 20  # pixels
+
+
+def grid(images: Tensor, columns: int | None = None, scale: int | None = None, gap: int = 2) -> Image.Image:
+    """Images side by side, row by row. images: (N, C, H, W) in [0, 1], C = 1 or 3.
+
+    columns: default ⌈√N⌉. scale: pixels per pixel, nearest neighbour; by default images below
+    64 pixels are enlarged to about that. gap: white pixels between images.
+    """
+    count, channels, height, width = images.shape
+    if channels not in (1, 3):
+        raise ValueError(f"A picture has 1 or 3 channels, not {channels}.")
+    scale = max(1, round(64 / max(height, width))) if scale is None else scale
+    columns = max(1, min(count, math.ceil(math.sqrt(count)) if columns is None else columns))
+    rows = max(1, math.ceil(count / columns))
+    tile_h, tile_w = height * scale + gap, width * scale + gap
+    canvas = np.full((rows * tile_h + gap, columns * tile_w + gap, channels), 255, dtype=np.uint8)
+    tiles = to_uint8(images).repeat(scale, axis=1).repeat(scale, axis=2)
+    for i, tile in enumerate(tiles):
+        top, left = gap + (i // columns) * tile_h, gap + (i % columns) * tile_w
+        canvas[top : top + height * scale, left : left + width * scale] = tile
+    return Image.fromarray(canvas[..., 0] if channels == 1 else canvas)
+
+
+def to_uint8(images: Tensor) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
+    """(N, C, H, W) in [0, 1] as (N, H, W, C) in 0..255, rounded; NaN becomes 0."""
+    values = images.detach().to("cpu", torch.float32).nan_to_num(0.0).clamp(0, 1)
+    pixels: np.ndarray[tuple[int, ...], np.dtype[np.uint8]] = (
+        values.mul(255).add(0.5).floor().to(torch.uint8).permute(0, 2, 3, 1).numpy()
+    )
+    return pixels
+
+
+def scatter(
+    points: Mapping[str, Tensor], size: int = 320, limits: tuple[float, float, float, float] | None = None
+) -> Image.Image:
+    """One square panel per name, side by side on common axes. points: name -> (N, 2).
+
+    limits: left, right, bottom, top; by default the first entry's range and 15 % around it, so
+    that stray samples do not shrink the picture. The title says how many points lie outside.
+    """
+    if limits is None:
+        limits = _around(next(iter(points.values())))
+    panels = [_panel(f"{name} ({len(p):,})", p, size, limits) for name, p in points.items()]
+    whole = Image.new("RGB", (len(panels) * (size + MARGIN) + MARGIN, size + TITLE + 2 * MARGIN), "white")
+    for i, panel in enumerate(panels):
+        whole.paste(panel, (MARGIN + i * (size + MARGIN), MARGIN))
+    return whole
+
+
+def save_png(image: Image.Image, path: str | Path) -> Path:
+    """Write the image, and the folders above it."""
+    target = Path(path)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    image.save(target, format="PNG", optimize=True)
+    return target
+
+
+def _around(points: Tensor) -> tuple[float, float, float, float]:
+    low, high = points.detach().double().amin(0), points.detach().double().amax(0)
+    margin = (0.15 * (high - low)).clamp(min=1e-6)
+    (left, bottom), (right, top) = (low - margin).tolist(), (high + margin).tolist()
+    return left, right, bottom, top
+
+
+def _panel(title: str, points: Tensor, size: int, limits: tuple[float, float, float, float]) -> Image.Image:
+    """Points as discs of 1.5 pixels that darken where they overlap."""
+    left, right, bottom, top = limits
+    xy = points.detach().to("cpu", torch.float64).numpy()
+    inside = (xy[:, 0] >= left) & (xy[:, 0] <= right) & (xy[:, 1] >= bottom) & (xy[:, 1] <= top)
+    column = ((xy[inside, 0] - left) / (right - left) * (size - 1)).round().astype(int)
+    row = ((top - xy[inside, 1]) / (top - bottom) * (size - 1)).round().astype(int)
+    counts = np.zeros((size + 2, size + 2))
+    for dy, dx, weight in ((0, 0, 1.0), (0, 1, 0.6), (1, 0, 0.6), (0, -1, 0.6), (-1, 0, 0.6)):
+        np.add.at(counts, (row + 1 + dy, column + 1 + dx), weight)
+    opacity = 1 - 0.7 ** counts[1:-1, 1:-1, None]
+    pixels = (255 * (1 - opacity) + np.array(INK) * opacity).round().astype(np.uint8)
+    panel = Image.new("RGB", (size, size + TITLE), "white")
+    panel.paste(Image.fromarray(pixels), (0, TITLE))
+    draw = ImageDraw.Draw(panel)
+    outside = int((~inside).sum())
+    draw.text((1, 3), title + (f", {outside:,} outside" if outside else ""), fill=TEXT)
+    draw.rectangle((0, TITLE, size - 1, size + TITLE - 1), outline=FRAME)
+    return panel

@@ -69,9 +69,10 @@ def from_tensors(
 def read(path: Path) -> tuple[Tensor, Tensor | None]:
     """Images (N, C, H, W) uint8 and labels (N,) int64 of one archive; every fault by name."""
     try:
-        with np.load(path, allow_pickle=False) as archive:
-            if not isinstance(archive, np.lib.npyio.NpzFile):
-                raise DataError(f"{path} is not an .npz archive.", _save(path, f'np.load("{path.name}")'))
+        loaded = np.load(path, allow_pickle=False)
+        if not isinstance(loaded, np.lib.npyio.NpzFile):
+            raise DataError(f"{path} is not an .npz archive.", _save(path, f'np.load("{path.name}")'))
+        with loaded as archive:
             keys = list(archive.files)
             images = archive["images"] if "images" in keys else None
             labels = archive["labels"] if "labels" in keys else None

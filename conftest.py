@@ -20,11 +20,17 @@ def device(pytestconfig: pytest.Config) -> torch.device:
     return torch.device(pytestconfig.getoption("--device"))
 
 
+@pytest.fixture
+def dtype() -> torch.dtype:
+    """The default dtype inside a test; tests of whole runs override this with float32."""
+    return torch.float64
+
+
 @pytest.fixture(autouse=True)
-def float64() -> Iterator[None]:
-    """float64 is the default dtype inside a test; the global generator is left as it was."""
+def default_dtype(dtype: torch.dtype) -> Iterator[None]:
+    """Sets it for the test; the global generator is left as it was."""
     before = torch.get_default_dtype()
-    torch.set_default_dtype(torch.float64)
+    torch.set_default_dtype(dtype)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         yield

@@ -41,7 +41,7 @@ class Component:
 
 
 @hookspec
-def vaebm_components() -> Iterable[Component]:
+def vaebm_components() -> Iterable[Component]:  # type: ignore[empty-body]
     """Once, when plugins are discovered: the parts this plugin offers."""
 
 
@@ -53,5 +53,3 @@ def vaebm_commands(cli: click.Group) -> None:
 @hookspec
 def vaebm_step_end(run: Any, step: int, metrics: Mapping[str, float]) -> str | None:
     """After a logged step: record it. A returned text stops the stage and is its reason."""
-
-

@@ -177,8 +177,11 @@ def from_toml(value: Any, t: Any, path: str) -> Any:
             return float(value)
     elif t is str and isinstance(value, str):
         return str(value)
-    raise RecipeError(f"{path}: {value!r} is not a {type_words(t)}." if origin is not Literal
-                      else f"{path}: {value!r} is not one of {type_words(t)}.")
+    raise RecipeError(
+        f"{path}: {value!r} is not a {type_words(t)}."
+        if origin is not Literal
+        else f"{path}: {value!r} is not one of {type_words(t)}."
+    )
 
 
 def from_text(text: str, t: Any, path: str) -> Any:

@@ -25,8 +25,8 @@ from vaebm_toolkit.recipe import Recipe
 from vaebm_toolkit.registry import Registry
 from vaebm_toolkit.report import pictures
 from vaebm_toolkit.training.batches import Batches
-from vaebm_toolkit.training.fit import Reporter, fit, horizon_of
 from vaebm_toolkit.training.files import write_json
+from vaebm_toolkit.training.fit import Reporter, fit, horizon_of
 from vaebm_toolkit.training.rundir import STAGES, RunDirectory, read_json
 
 DATA = "data.json"

@@ -150,7 +150,8 @@ def read(source: str | Path) -> dict[str, Table]:
     try:
         tables = tomllib.loads(text)
     except tomllib.TOMLDecodeError as e:
-        raise RecipeError(f"{where} is not TOML: {e}.", "Mend it, or start from: vaebm recipes show digits") from e
+        start = "Mend it, or start from: vaebm recipes show digits"
+        raise RecipeError(f"{where} is not TOML: {e}.", start) from e
     check_tables(tables, where)
     return tables
 
@@ -209,8 +210,10 @@ def resolve(tables: Mapping[str, Table], registry: Registry) -> Recipe:
         if table not in names or names[table] == ABSENT:
             extra = set(tables.get(table, {})) - {"name"}
             if extra:
-                raise RecipeError(f"{table}.{min(extra)}: there is no {table} for it.",
-                                  f"Choose one, e.g. --{table} NAME; list them: vaebm plugins list {kind}")
+                raise RecipeError(
+                    f"{table}.{min(extra)}: there is no {table} for it.",
+                    f"Choose one, e.g. --{table} NAME; list them: vaebm plugins list {kind}",
+                )
             continue
         given = {k: v for k, v in tables.get(table, {}).items() if k != "name"}
         if table == "sampling" and names["sampling"] == names.get("sampler"):

@@ -1,6 +1,7 @@
 """The parts that come with the toolkit, declared through the public hook."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 from vaebm_toolkit import Component, hookimpl
 
@@ -13,3 +14,12 @@ def vaebm_components() -> Iterable[Component]:
     yield from trainers.COMPONENTS
     yield from datasets.COMPONENTS
     yield from metrics.COMPONENTS
+
+
+@hookimpl
+def vaebm_step_end(run: Any, step: int, metrics: Mapping[str, float]) -> str | None:
+    if run.recipe.log.tensorboard:
+        from vaebm_toolkit.builtin import tensorboard
+
+        tensorboard.record(run, step, metrics)
+    return None

@@ -17,8 +17,9 @@ class VaeOptions:
     lr_min: float = opt(1e-4, "learning rate at the end of the cosine", check=ge(0))
     warmup_epochs: float = opt(5.0, "epochs of linear learning-rate warm-up", unit="epochs", check=ge(0))
     weight_decay: float = opt(3e-4, "L2 coefficient on every parameter", check=ge(0))
-    kl_anneal: float = opt(0.3, "share of training over which the KL coefficient rises to 1",
-                           check=between(0, 1))
+    kl_anneal: float = opt(
+        0.3, "share of training over which the KL coefficient rises to 1", check=between(0, 1)
+    )
     kl_start: float = opt(1e-4, "smallest KL coefficient", check=between(0, 1))
     kl_balance: bool = opt(True, "balance the KL terms of the groups while the coefficient is below 1")
     spectral_bn: float = opt(0.1, "coefficient λ of the spectral and BatchNorm penalties", check=ge(0))

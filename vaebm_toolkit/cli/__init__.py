@@ -35,12 +35,16 @@ class LazyGroup(click.Group):
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         rows = [(name, COMMANDS[name][1]) for name in COMMANDS]
-        rows += [(n, self.commands[n].get_short_help_str()) for n in sorted(set(self.commands) - set(COMMANDS))]
+        rows += [
+            (n, self.commands[n].get_short_help_str()) for n in sorted(set(self.commands) - set(COMMANDS))
+        ]
         with formatter.section("Commands"):
             formatter.write_dl(rows)
 
 
-@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.group(
+    cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100}
+)
 @click.version_option(__version__, prog_name="vaebm")
 def cli() -> None:
     """VAE-EBM generative models, composed from plugins.

@@ -67,9 +67,7 @@ class PartsCommand(click.Command):
     def get_params(self, ctx: click.Context) -> list[click.Parameter]:
         return [*super().get_params(ctx), *ctx.meta.get("extra", ())]
 
-    def first_look(
-        self, args: list[str], registry: Registry
-    ) -> tuple[dict[str, Table], dict[str, Table]]:
+    def first_look(self, args: list[str], registry: Registry) -> tuple[dict[str, Table], dict[str, Table]]:
         """The parts named on the command line, and the recipe's tables below them."""
         given = dict(pairs(args))
         chosen = {t: {"name": given[f"--{t}"]} for t in self.tables if f"--{t}" in given}

@@ -53,8 +53,9 @@ def matching(registry: Registry, name: str) -> list[Registered]:
     found = found or [r for (k, n), r in registry.shadowed.items() if n == bare and kind in ("", k)]
     if not found:
         known = [n for _, n in registry.parts]
-        raise RecipeError(f'There is no part called "{name}".',
-                          f"{nearest(name, known)} List them: vaebm plugins list")
+        raise RecipeError(
+            f'There is no part called "{name}".', f"{nearest(name, known)} List them: vaebm plugins list"
+        )
     return found
 
 

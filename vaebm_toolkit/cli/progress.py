@@ -92,7 +92,7 @@ class Live(Quiet):
 
 
 def words(metrics: Mapping[str, float]) -> str:
-    """"loss 0.31  energy gap −0.12" from the figures people watch."""
+    """ "loss 0.31  energy gap −0.12" from the figures people watch."""
     found = []
     for name in SHOWN:
         for key, value in metrics.items():

@@ -27,6 +27,8 @@ def show(name: str) -> None:
     """The recipe's text; save it, change it, run it: vaebm run --recipe FILE."""
     known = recipes.shipped()
     if name not in known:
-        raise RecipeError(f'There is no recipe called "{name}".',
-                          f"{nearest(name, list(known))} List them: vaebm recipes list")
+        raise RecipeError(
+            f'There is no recipe called "{name}".',
+            f"{nearest(name, list(known))} List them: vaebm recipes list",
+        )
     click.echo(known[name], nl=False)

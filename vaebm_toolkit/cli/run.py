@@ -37,12 +37,19 @@ FIXED_BY_RESUME = {"resume", "device", "quiet"}
 @part_flag("trainer", 'Trains the energy, e.g. vaebm; or "none" for the generator alone.')
 @part_flag("sampling", "Sampler at test time; by default the training sampler.")
 @click.option("--out", type=click.Path(path_type=Path), help="Run directory; by default runs/NNNN-DATASET.")
-@click.option("--generator-from", type=click.Path(path_type=Path), metavar="RUN",
-              help="Take the trained generator of this run and skip the first stage.")
+@click.option(
+    "--generator-from",
+    type=click.Path(path_type=Path),
+    metavar="RUN",
+    help="Take the trained generator of this run and skip the first stage.",
+)
 @click.option("--resume", type=click.Path(path_type=Path), metavar="RUN", help="Continue this run.")
 @click.option("--seed", type=click.IntRange(0), help="Seed of every random stream.")
-@click.option("--device", default="auto", show_default=True, help="cpu, cuda, cuda:1, …; auto: CUDA if there is one.")
+@click.option(
+    "--device", default="auto", show_default=True, help="cpu, cuda, cuda:1, …; auto: CUDA if there is one."
+)
 @click.option("--precision", type=click.Choice(["fp32", "bf16"]), help="bf16: autocast, float32 state.")
+@click.option("--tensorboard", is_flag=True, help="Also write TensorBoard event files.")
 @click.option("--dry-run", is_flag=True, help="Print the resolved recipe, parameters and memory; do nothing.")
 @click.option("--quiet", "-q", is_flag=True, help="Only the result and warnings.")
 @click.pass_context
@@ -75,6 +82,8 @@ def with_flags(tables: dict[str, Any], given: dict[str, Any], registry: Registry
     for key in ("seed", "precision"):
         if given[key] is not None:
             tables.setdefault("run", {})[key] = given[key]
+    if given["tensorboard"]:
+        tables.setdefault("log", {})["tensorboard"] = True
     source = given["generator_from"]
     if source is not None:
         from vaebm_toolkit.training.rundir import RunDirectory

@@ -13,16 +13,32 @@ from vaebm_toolkit.registry import installed
 
 @click.command("sample", short_help="Draw samples from a run, to PNG files or npz.")
 @click.argument("run", type=click.Path(path_type=Path))
-@click.option("--count", "-n", type=click.IntRange(1), default=64, show_default=True, help="How many samples.")
-@click.option("--out", type=click.Path(path_type=Path), default=None,
-              help="NAME.png: one grid. NAME.npz: `images` uint8 (N, H, W, C). Otherwise a folder of "
-              "PNG files. By default RUN/samples/sampled.")
+@click.option(
+    "--count", "-n", type=click.IntRange(1), default=64, show_default=True, help="How many samples."
+)
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    default=None,
+    help="NAME.png: one grid. NAME.npz: `images` uint8 (N, H, W, C). Otherwise a folder of "
+    "PNG files. By default RUN/samples/sampled.",
+)
 @click.option("--generator-only", is_flag=True, help="Without the energy's correction.")
-@click.option("--first", type=click.IntRange(0), default=0, show_default=True,
-              help="Index of the first sample: sample i is the same in every call with this seed.")
+@click.option(
+    "--first",
+    type=click.IntRange(0),
+    default=0,
+    show_default=True,
+    help="Index of the first sample: sample i is the same in every call with this seed.",
+)
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Seed of the samples.")
-@click.option("--batch-size", type=click.IntRange(1), default=64, show_default=True,
-              help="How many at a time; changes nothing but speed and memory.")
+@click.option(
+    "--batch-size",
+    type=click.IntRange(1),
+    default=64,
+    show_default=True,
+    help="How many at a time; changes nothing but speed and memory.",
+)
 @click.option("--device", default="auto", show_default=True, help="cpu, cuda, …")
 @click.option("--quiet", "-q", is_flag=True, help="Only warnings.")
 def command(

@@ -41,8 +41,14 @@ def print_results(results: Results, run: Path) -> None:
     p = results.protocol
     sampler = p.get("sampler")
     chain = f"{sampler['name']}, {sampler['steps']} steps; " if sampler else ""
-    click.echo(f"({p['samples']} samples, decoder {p['decoder']}, {chain}seed {p['seed']}, {p['device']}"
-               + "".join(f"; {k}: " + ", ".join(f"{a} {b}" for a, b in v.items())
-                         for k, v in p.items() if isinstance(v, dict) and k != "sampler") + ")")
+    click.echo(
+        f"({p['samples']} samples, decoder {p['decoder']}, {chain}seed {p['seed']}, {p['device']}"
+        + "".join(
+            f"; {k}: " + ", ".join(f"{a} {b}" for a, b in v.items())
+            for k, v in p.items()
+            if isinstance(v, dict) and k != "sampler"
+        )
+        + ")"
+    )
     for picture in results.pictures:
         click.echo(f"{picture}")

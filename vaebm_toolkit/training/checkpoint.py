@@ -122,7 +122,6 @@ class Checkpoints:
         if warnings:
             raise RunError(
                 f"No whole checkpoint is left in {self.folder}: {warnings[0]}",
-                "Start again from its recipe: vaebm run --recipe "
-                f"{self.folder.parent / 'recipe.toml'}",
+                f"Start again from its recipe: vaebm run --recipe {self.folder.parent / 'recipe.toml'}",
             )
         return None

@@ -11,7 +11,7 @@ from vaebm_toolkit.errors import RecipeError
 
 
 def choose_device(name: str) -> torch.device:
-    """"auto" is the first CUDA device, else the CPU."""
+    """ "auto" is the first CUDA device, else the CPU."""
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
@@ -19,7 +19,7 @@ def choose_device(name: str) -> torch.device:
         torch.empty(1, device=device)
     except (RuntimeError, AssertionError) as e:
         reason = str(e).splitlines()[0]
-        raise RecipeError(f'--device {name} is not to be had here: {reason}', "Use --device cpu.") from e
+        raise RecipeError(f"--device {name} is not to be had here: {reason}", "Use --device cpu.") from e
     return device
 
 

@@ -47,9 +47,7 @@ class Outcome(NamedTuple):
 def horizon_of(settings: StageOptions, steps_per_epoch: int, seed: int, table: str) -> Horizon:
     """The stage's length in steps, from its `steps` or its `epochs`."""
     if (settings.steps is None) == (settings.epochs is None):
-        raise RunError(
-            f"[{table}] needs one of steps and epochs.", f"Give one, e.g. --{table}.steps 1000"
-        )
+        raise RunError(f"[{table}] needs one of steps and epochs.", f"Give one, e.g. --{table}.steps 1000")
     steps = settings.steps if settings.steps is not None else (settings.epochs or 0) * steps_per_epoch
     return Horizon(steps, steps_per_epoch, settings.batch_size, seed)
 
@@ -75,6 +73,7 @@ def fit(
     checkpoints = run.checkpoints(stage)
     step = resume(checkpoints, trainer, device, reporter)
     if step is None:
+
         def first() -> Iterator[Tensor]:
             yield from (batches(k).to(device) for k in range(horizon.steps_per_epoch))
 

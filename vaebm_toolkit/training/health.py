@@ -18,9 +18,10 @@ def complaint(metrics: Mapping[str, float], limits: HealthOptions) -> str | None
     for name, value in metrics.items():
         if not math.isfinite(value):
             return f"{name} is {value}"
-        option = next((o for suffix, o in LIMITS.items() if name == suffix or name.endswith(f"_{suffix}")), None)
-        if option is not None and abs(value) > getattr(limits, option):
-            return f"|{name}| = {abs(value):.4g} exceeds health.{option} = {getattr(limits, option):g}"
+        for suffix, option in LIMITS.items():
+            limit = getattr(limits, option)
+            if (name == suffix or name.endswith(f"_{suffix}")) and abs(value) > limit:
+                return f"|{name}| = {abs(value):.4g} exceeds health.{option} = {limit:g}"
     return None
 
 

@@ -1,12 +1,12 @@
 """The run directory: what a run leaves behind, and what it continues from.
 
-    recipe.toml       the resolved recipe
-    environment.json  versions, device, git state, command
-    data.json         shape, bounds and sizes of the data set
-    log.jsonl         one line per logged step
-    pretrain/, train/ checkpoints, networks.safetensors and done.json of each stage
-    samples/          pictures
-    metrics.json      the final table with its protocol
+recipe.toml       the resolved recipe
+environment.json  versions, device, git state, command
+data.json         shape, bounds and sizes of the data set
+log.jsonl         one line per logged step
+pretrain/, train/ checkpoints, networks.safetensors and done.json of each stage
+samples/          pictures
+metrics.json      the final table with its protocol
 """
 
 from __future__ import annotations
@@ -201,5 +201,3 @@ def next_path(folder: Path, name: str) -> Path:
     """runs/0007-digits: the next number in `folder`."""
     taken = [p.name[:4] for p in folder.glob("[0-9][0-9][0-9][0-9]-*")] if folder.exists() else []
     return folder / f"{max((int(t) for t in taken), default=0) + 1:04d}-{name}"
-
-

@@ -1,0 +1,45 @@
+# run: set up and do the main job.  test: everything CI checks.  fast: the inner loop.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+export OMP_WAIT_POLICY ?= PASSIVE
+
+.PHONY: run test fast lint format bench clean
+
+run: $(VENV)/.ready
+	$(BIN)/vaebm run --generator nvae --energy resnet --sampler latent-ld
+
+test: $(VENV)/.ready-dev lint
+	$(BIN)/python -m pytest
+
+fast: $(VENV)/.ready-dev
+	$(BIN)/python -m pytest -m "not slow"
+
+lint: $(VENV)/.ready-dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: $(VENV)/.ready-dev
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: $(VENV)/.ready-dev
+	$(BIN)/python benchmarks/langevin_step.py
+
+clean:
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis
+
+PROJECTS := pyproject.toml requirements.txt $(wildcard plugins/*/pyproject.toml)
+
+$(VENV)/.ready: $(PROJECTS)
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; give one with: make PYTHON=python3.12")'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet -r requirements.txt
+	touch $@
+
+$(VENV)/.ready-dev: $(VENV)/.ready requirements-dev.txt
+	$(BIN)/python -m pip install --quiet -r requirements-dev.txt
+	touch $@

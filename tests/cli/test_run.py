@@ -1,0 +1,172 @@
+"""`vaebm run`, from its flags to its table."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import tomllib
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from .conftest import TINY, Vaebm
+
+
+def test_a_run_ends_with_table_pictures_and_next_command(vaebm: Vaebm) -> None:
+    called = vaebm("run", *TINY, "--out", "r")
+    assert called.code == 0
+    rows = [line.split("\t") for line in called.out.splitlines()]
+    assert rows[0][:2] == ["model", "frechet"]
+    assert [r[0] for r in rows[1:3]] == ["generator", "vaebm"]
+    for name in ("data", "generator", "vaebm"):
+        assert Image.open(f"r/samples/{name}.png").size[0] > 100
+    assert called.out.splitlines()[-1].startswith("Next: vaebm sample r ")
+    assert "implied temperature" in called.err
+    assert "train 4/4" in called.err
+    assert "energy gap" in called.err
+
+
+def test_run_directory_holds_what_it_promises(finished: Path) -> None:
+    recipe = tomllib.loads((finished / "recipe.toml").read_text())
+    assert recipe["generator"]["channels"] == 4
+    environment = json.loads((finished / "environment.json").read_text())
+    assert environment["torch"]
+    assert "vaebm-nvae" in environment["plugins"]
+    log = [json.loads(line) for line in (finished / "log.jsonl").read_text().splitlines()]
+    assert {r["stage"] for r in log} == {"pretrain", "train"}
+    assert [r["step"] for r in log if r["stage"] == "train"] == [2, 4]
+    metrics = json.loads((finished / "metrics.json").read_text())
+    assert metrics["protocol"]["samples"] == 20
+    assert metrics["protocol"]["frechet"]["features"] == "pixels"
+    assert not list(finished.rglob("*.pkl")) + list(finished.rglob("*.pt"))
+
+
+def test_same_seed_same_run_other_seed_other_run(vaebm: Vaebm, finished: Path) -> None:
+    for name, seed in (("same", "0"), ("other", "1")):
+        assert vaebm("run", *TINY, "--quiet", "--seed", seed, "--out", name).code == 0
+    networks = (finished / "train/networks.safetensors").read_bytes()
+    assert Path("same/train/networks.safetensors").read_bytes() == networks
+    assert Path("other/train/networks.safetensors").read_bytes() != networks
+
+
+def test_quiet_prints_only_the_result(vaebm: Vaebm) -> None:
+    called = vaebm("run", *TINY, "--quiet", "--out", "r")
+    assert called.err == ""
+    assert called.out.startswith("model\t")
+
+
+def test_generator_from_skips_the_first_stage(vaebm: Vaebm, finished: Path) -> None:
+    called = vaebm("run", "--generator-from", finished, "--energy.width", "4", "--trainer.steps", "2",
+                   "--evaluate.samples", "10", "--out", "r")  # fmt: skip
+    assert called.code == 0
+    assert "pretrain:" not in called.err
+    stored = (finished / "pretrain/networks.safetensors").read_bytes()
+    assert Path("r/pretrain/networks.safetensors").read_bytes() == stored
+    assert vaebm("sample", "r", "-n", "2").code == 0
+
+
+def test_generator_from_a_run_without_one(vaebm: Vaebm, finished: Path) -> None:
+    shutil.copytree(finished, "half")
+    shutil.rmtree("half/pretrain")
+    called = vaebm("run", "--generator-from", "half")
+    assert called.code != 0
+    assert "has no trained generator" in called.err
+    assert "vaebm run --resume half" in called.err
+
+
+def test_generator_alone(vaebm: Vaebm) -> None:
+    flags = " ".join(TINY).replace("--trainer.steps 4 --trainer.batch-size 16 --trainer.log-every 2 ", "")
+    flags = flags.replace("--trainer.checkpoint-every 2 ", "").replace("--energy.width 4 ", "")
+    flags = flags.replace("--sampler.steps 2 ", "").replace("--sampling.steps 2 ", "")
+    called = vaebm("run", *flags.split(), "--trainer", "none", "--energy", "none", "--sampler", "none",
+                   "--buffer", "none", "--out", "r")  # fmt: skip
+    assert called.code == 0, called.err
+    assert called.out.splitlines()[1].startswith("generator\t")
+    assert vaebm("sample", "r", "-n", "2").code == 0
+
+
+def test_resume_of_a_finished_run_repeats_its_table(vaebm: Vaebm, finished: Path) -> None:
+    shutil.copytree(finished, "r")
+    before = json.loads(Path("r/metrics.json").read_text())
+    assert vaebm("run", "--resume", "r", "--quiet").code == 0
+    assert json.loads(Path("r/metrics.json").read_text()) == before
+
+
+def test_resume_refuses_other_settings(vaebm: Vaebm, finished: Path) -> None:
+    called = vaebm("run", "--resume", finished, "--trainer.steps", "9")
+    assert called.code != 0
+    assert "--trainer.steps cannot be given" in called.err
+    assert "vaebm run --recipe" in called.err
+
+
+def test_dry_run_prints_a_recipe_that_gives_itself(vaebm: Vaebm) -> None:
+    first = vaebm("run", *TINY, "--dry-run")
+    assert "# energy resnet: " in first.out
+    assert "of memory" in first.out
+    Path("again.toml").write_text(first.out)
+    second = vaebm("run", "--recipe", "again.toml", "--dry-run")
+    assert second.out == first.out
+    assert not Path("runs").exists()
+
+
+def test_bf16_runs(vaebm: Vaebm) -> None:
+    assert vaebm("run", *TINY, "--precision", "bf16", "--quiet", "--out", "r").code == 0
+    log = [json.loads(line) for line in Path("r/log.jsonl").read_text().splitlines()]
+    assert all(isinstance(r.get("energy_loss", 0.0), float) for r in log)
+
+
+def test_tensorboard_files_are_written(vaebm: Vaebm) -> None:
+    pytest.importorskip("tensorboard", reason="an optional dependency")
+    assert vaebm("run", *TINY, "--quiet", "--tensorboard", "--out", "r").code == 0
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    events = EventAccumulator("r/tensorboard").Reload()
+    assert [e.step for e in events.Scalars("train/energy_gap")] == [2, 4]
+
+
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        (["--generator", "nvea"], ['no generator called "nvea"', 'Did you mean "nvae"']),
+        (["--sampler", "nope"], ['no sampler called "nope"', "vaebm plugins list sampler"]),
+        (["--sampler.stepsize", "1"], ["--sampler.stepsize", "--sampler.step-size"]),
+        (["--sampler.step-size", "small"], ["sampler.step_size", "not a number"]),
+        (["--sampler.step-size", "-1"], ["sampler.step_size", "greater than 0"]),
+        (["--trainer.steps", "1.5"], ["trainer.steps", "whole number"]),
+        (["--sampler.target", "paper"], ["sampler.target", "exact | official"]),
+        (["--sampler.clamp", "perhaps"], ["sampler.clamp", "true | false"]),
+        (["--dataset", "npz", "--dataset.path", "gone.npz"], ["gone.npz"]),
+        (["--recipe", "gone.toml"], ["gone.toml", "vaebm recipes list"]),
+        (["--recipe", "digit"], ['Did you mean "digits"']),
+        (["--generator", "none"], ["cannot do without one", "vaebm plugins list generator"]),
+        (["--sampler", "data-ld"], ["latent space", "--sampler latent-ld"]),
+        (["--pretrain.batch-size", "100000"], ["1437", "--pretrain.batch-size"]),
+        (["--device", "cuda:99"], ["cuda:99", "--device cpu"]),
+        (["--dataset", "gaussians25", "--generator", "nvae"], ["--generator mlp"]),
+        (["--dataset", "gaussians25", "--energy", "resnet", "--pretrain.steps", "1"], ["--energy mlp"]),
+        (["--generator.scales", "3"], ["8 x 8", "--generator.scales"]),
+        (["--generator-from", "nowhere"], ["nowhere", "no recipe.toml"]),
+        (["--resume", "nowhere"], ["nowhere", "no recipe.toml"]),
+    ],
+)
+def test_wrong_input_gets_one_clear_message(vaebm: Vaebm, flags: list[str], words: list[str]) -> None:
+    called = vaebm("run", *flags, "--out", "r", "--quiet") if "--resume" not in flags else vaebm("run", *flags)
+    assert called.code != 0
+    for word in words:
+        assert word in called.err
+
+
+def test_wrong_recipe_files(vaebm: Vaebm) -> None:
+    for text, words in (
+        ("[sampler\n", ["not TOML", "vaebm recipes show"]),
+        ("[sampelr]\nsteps = 1\n", ["[sampelr]", 'Did you mean "sampler"']),
+        ("[sampler]\nstep_siz = 1\n", ["sampler.step_siz", 'Did you mean "step_size"']),
+        ("[sampler]\nstep_size = true\n", ["sampler.step_size", "not a number"]),
+        ("sampler = 3\n", ["sampler must be a table"]),
+    ):
+        Path("x.toml").write_text(text)
+        called = vaebm("run", "--recipe", "x.toml")
+        assert called.code == 2
+        for word in words:
+            assert word in called.err

@@ -15,16 +15,14 @@ def fetch(name: str, root: Path, call: Callable[[], object]) -> None:
     try:
         with contextlib.redirect_stdout(sys.stderr):
             call()
-    except ImportError as error:
-        raise DataError(
-            f"The download of {name} needs a package that is not installed ({error}).", "pip install gdown"
-        ) from error
-    except (OSError, RuntimeError, ValueError, EOFError) as error:  # URLError is an OSError
+    except (OSError, RuntimeError, ValueError, EOFError, ImportError) as error:  # URLError is an OSError
         lines = str(error).strip().splitlines() or [type(error).__name__]
+        by_hand = "copy the files there from a machine that has them and leave --dataset.download away."
         raise DataError(
             f"The download of {name} into {root.absolute()} failed: {lines[-1]}",
-            "Check the network, or copy the files there from a machine that has them and leave "
-            "--dataset.download away.",
+            f"pip install gdown, or {by_hand}"
+            if "gdown" in str(error)
+            else f"Check the network, or {by_hand}",
         ) from error
 
 

@@ -73,6 +73,7 @@ class Cell(nn.Module):
 
     def __init__(self, ops: tuple[str, ...], c_in: int, c_out: int, stride: int, se: bool) -> None:
         super().__init__()
+        self.c_out = c_out
         self.skip: nn.Module = {
             1: lambda: nn.Identity(),
             2: lambda: FactorizedReduce(c_in, c_out),

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from vaebm_nvae import towers
 from vaebm_nvae.cells import DecoderCombiner, EncoderCombiner
 from vaebm_nvae.distributions import Normal
-from vaebm_nvae.folding import FrozenNVAE
+from vaebm_nvae.frozen import FrozenNVAE
 from vaebm_nvae.heads import GaussianHead
 from vaebm_nvae.hierarchy import Hierarchy, Latent
 from vaebm_nvae.options import NVAEOptions
@@ -158,7 +158,7 @@ class NVAE(Hierarchy, Autoencoder):
         return Inference(head, priors, posteriors, values)
 
     def frozen(self) -> Generator:
-        """The folded decoder (`folding`): the same x, log_det and gradients, several times faster."""
+        """The folded decoder (`frozen`): the same x, log_det and gradients, several times faster."""
         return FrozenNVAE(self)
 
     def elbo(self, x: Tensor, rng: torch.Generator) -> Elbo:

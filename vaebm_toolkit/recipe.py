@@ -30,6 +30,7 @@ SLOTS = {  # table -> kind, in the order of a recipe
     "trainer": "trainer",
     "sampling": "sampler",
 }
+SECOND_STAGE = ("energy", "sampler", "buffer", "trainer", "sampling")
 DEFAULT_PRETRAIN, DEFAULT_TRAINER = "vae", "vaebm"
 ABSENT = "none"
 
@@ -180,6 +181,8 @@ def summary(text: str) -> str:
 def merge(base: Mapping[str, Table], over: Mapping[str, Table]) -> dict[str, Table]:
     """`over` on top of `base`. Where it names another component, the base's options are dropped."""
     out = {name: dict(table) for name, table in base.items()}
+    if over.get("trainer", {}).get("name") == ABSENT:  # the generator alone needs none of these
+        out = {name: table for name, table in out.items() if name not in SECOND_STAGE}
     for name, table in over.items():
         old = out.get(name, {})
         renamed = "name" in table and name in SLOTS and table["name"] != old.get("name", table["name"])

@@ -76,11 +76,9 @@ def test_generator_from_a_run_without_one(vaebm: Vaebm, finished: Path) -> None:
 
 
 def test_generator_alone(vaebm: Vaebm) -> None:
-    flags = " ".join(TINY).replace("--trainer.steps 4 --trainer.batch-size 16 --trainer.log-every 2 ", "")
-    flags = flags.replace("--trainer.checkpoint-every 2 ", "").replace("--energy.width 4 ", "")
-    flags = flags.replace("--sampler.steps 2 ", "").replace("--sampling.steps 2 ", "")
-    called = vaebm("run", *flags.split(), "--trainer", "none", "--energy", "none", "--sampler", "none",
-                   "--buffer", "none", "--out", "r")  # fmt: skip
+    flags = ("--generator.channels 4 --generator.groups 1 --pretrain.epochs 1 --evaluate.samples 20 "
+             "--dataset.limit 200 --trainer none --out r").split()  # fmt: skip
+    called = vaebm("run", *flags)
     assert called.code == 0, called.err
     assert called.out.splitlines()[1].startswith("generator\t")
     assert vaebm("sample", "r", "-n", "2").code == 0

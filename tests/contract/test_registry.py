@@ -65,6 +65,7 @@ def plugin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
 
     def make(distribution: str, source: str, module: str | None = None) -> EntryPoint:
         module = module or f"plugin_{distribution.replace('-', '_')}"
+        monkeypatch.delitem(sys.modules, module, raising=False)
         (tmp_path / f"{module}.py").write_text(source)
         return EntryPoint(name=distribution, value=module, group=GROUP)
 

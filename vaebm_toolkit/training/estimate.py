@@ -11,7 +11,8 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils.flop_counter import FlopCounterMode
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.flop_counter import flop_registry
 
 from vaebm_toolkit.build import (
     build_dataset,
@@ -63,6 +64,19 @@ class SavedBytes:
 
     def __exit__(self, *error: Any) -> None:
         self.hooks.__exit__(*error)
+
+
+class Flops(TorchDispatchMode):
+    """Floating-point operations of matrix products and convolutions within the block."""
+
+    total = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        out = func(*args, **(kwargs or {}))
+        counter = flop_registry.get(func._overloadpacket)
+        if counter is not None:
+            self.total += counter(*args, **(kwargs or {}), out_val=out)
+        return out
 
 
 def data_shape(recipe: Recipe) -> tuple[int, ...]:
@@ -132,7 +146,7 @@ def one_step(
     x = torch.empty((batch_size, *shape), device="meta")
     with torch.device("meta"):
         trainer = build_trainer(recipe, table, horizon, {**parts, "sampler": sampler})
-        with SavedBytes() as saved, FlopCounterMode(display=False) as flops:
+        with SavedBytes() as saved, Flops() as flops:
             for update in trainer.updates(x, 0, stream(0)):
                 update.loss.backward()
     moved = {id(p): p for m in trainer.players.values() for p in m.parameters()}
@@ -145,7 +159,7 @@ def one_step(
         fixed = {}
     weights = sum(p.nbytes * (2 + OPTIMISER_COPIES) for p in moved.values())
     weights += sum(p.nbytes for p in fixed.values())
-    return weights, saved.peak, flops.get_total_flops()
+    return weights, saved.peak, flops.total
 
 
 def size(n: float) -> str:

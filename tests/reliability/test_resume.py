@@ -1,0 +1,66 @@
+"""N steps = k steps, a stop, and N − k more: bit for bit on the CPU, in both stages."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from .conftest import Silent, resume, start
+
+
+def left_by(run: Path) -> dict[str, object]:
+    """Everything that must be equal: networks, last checkpoints (buffer, optimiser, average), log."""
+    log = [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
+    for record in log:
+        record.pop("seconds_per_step")
+    files = [p for s in ("pretrain", "train") for p in sorted((run / s).rglob("*")) if p.is_file()]
+    return {"log": log, **{str(p.relative_to(run)): p.read_bytes() for p in files}}
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> dict[str, object]:
+    path = tmp_path_factory.mktemp("whole") / "run"
+    start(path)
+    return left_by(path)
+
+
+@pytest.mark.parametrize(
+    "stop_at", [("pretrain", 1), ("pretrain", 6), ("pretrain", 12), ("train", 1), ("train", 7), ("train", 11)]
+)
+def test_resumed_equals_uninterrupted(
+    tmp_path: Path, whole: dict[str, object], stop_at: tuple[str, int]
+) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        start(tmp_path / "run", Silent(stop_at))
+    resume(tmp_path / "run")
+    found = left_by(tmp_path / "run")
+    assert found.keys() == whole.keys()
+    for name, value in whole.items():
+        assert found[name] == value, name
+
+
+def test_many_stops(tmp_path: Path, whole: dict[str, object]) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        start(tmp_path / "run", Silent(("pretrain", 5)))
+    for stop_at in (("pretrain", 9), ("train", 2), ("train", 6), ("train", 10)):
+        with pytest.raises(KeyboardInterrupt):
+            resume(tmp_path / "run", Silent(stop_at))
+    resume(tmp_path / "run")
+    assert left_by(tmp_path / "run") == whole
+
+
+def test_a_checkpoint_cut_in_half_costs_only_its_steps(tmp_path: Path, whole: dict[str, object]) -> None:
+    run = tmp_path / "run"
+    with pytest.raises(KeyboardInterrupt):
+        start(run, Silent(("train", 10)))
+    file = run / "train/step-00000008/state.safetensors"
+    file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
+    reporter = Silent()
+    resume(run, reporter)
+    assert "step-00000008" in reporter.warnings[0]
+    import shutil
+
+    shutil.rmtree(run / "train/damaged-step-00000008")
+    assert left_by(run) == whole

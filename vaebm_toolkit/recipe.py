@@ -190,6 +190,9 @@ def merge(base: Mapping[str, Table], over: Mapping[str, Table]) -> dict[str, Tab
             old = {k: v for k, v in old.items() if k in fields(StageOptions)}
         elif renamed:
             old = {}
+        length = {"steps": "epochs", "epochs": "steps"}  # the newer of the two counts
+        if SLOTS.get(name) == "trainer":
+            old = {k: v for k, v in old.items() if length.get(k) not in table}
         out[name] = {**old, **table}
     for follower, leader in (("sampling", "sampler"),):
         chosen = out.get(leader, {}).get("name")

@@ -93,6 +93,11 @@ def test_flags_beat_the_recipe_and_the_recipe_beats_defaults() -> None:
     assert (sampler.steps, sampler.step_size, sampler.target) == (9, 0.5, "exact")
 
 
+def test_steps_replace_epochs() -> None:
+    merged = recipes.merge({"pretrain": {"epochs": 3}}, {"pretrain": {"steps": 9}})
+    assert merged["pretrain"] == {"steps": 9}
+
+
 def test_another_part_drops_the_options_of_the_first() -> None:
     base = recipes.read("digits")
     merged = recipes.merge(base, {"energy": {"name": "mlp"}})

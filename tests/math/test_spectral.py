@@ -68,6 +68,15 @@ def test_vectors_persist_and_follow_the_weights():
     assert penalty().item() == pytest.approx(exact(net).item(), rel=1e-5)
 
 
+def test_iterations_add_up_over_calls():
+    """One iteration in each of 30 calls is 30 iterations in one call."""
+    net = network()
+    by_one, at_once = SpectralPenalty(net, iterations=1, warmup=1), SpectralPenalty(net, warmup=30)
+    for _ in range(29):
+        by_one()
+    torch.testing.assert_close(by_one(), at_once(), rtol=1e-12, atol=0)
+
+
 def test_state_continues_exactly():
     net = network()
     penalty, restored = SpectralPenalty(net), SpectralPenalty(net)

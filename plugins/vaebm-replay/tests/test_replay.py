@@ -111,6 +111,14 @@ def test_write_back_continues_chains_in_their_slots(rng, device):
     assert b.metrics()["fill"] == len(expected) / 50
 
 
+def test_a_push_without_a_draw_appends(rng, device):
+    b = buffer(reuse=1.0)
+    b.push(rows(0, 8, device))
+    b.push(b.draw(rows(1000, 8, device), 1, rng))
+    b.push(rows(2000, 8, device))
+    assert stored(b) == [*range(8), *range(2000, 2008)]
+
+
 def test_fifo_appends_every_chain_end(rng, device):
     b = buffer(capacity=50, mode="fifo")
     b.push(rows(0, 20, device))

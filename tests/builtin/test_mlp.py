@@ -24,13 +24,8 @@ SHAPES = [(2,), (3,), (1, 2, 2)]
 
 
 def generator(shape: tuple[int, ...], **options: float) -> MLPAutoencoder:
-    """A small one with weights large enough that everything depends on everything."""
     torch.manual_seed(6)
-    g = build_generator(GeneratorOptions(**{"width": 16, "depth": 2, "latent": 3, **options}), shape)
-    with torch.no_grad():
-        for p in g.parameters():
-            p.mul_(2)
-    return g
+    return build_generator(GeneratorOptions(**{"width": 16, "depth": 2, "latent": 3, **options}), shape)
 
 
 def data(n: int, shape: tuple[int, ...], rng: torch.Generator) -> Tensor:
@@ -153,6 +148,11 @@ def test_the_marginal_integrates_the_joint(rng):
     exact = torch.logsumexp(log_joint, 0) + math.log(16 / 4000)
     weight = (g.log_weight(x.expand(4000, 1), rng) - exact).exp()
     assert abs(weight.mean().item() - 1) < 4 * weight.std().item() / 4000**0.5
+
+
+@pytest.mark.parametrize(("shape", "latent"), [((2,), 2), ((1, 8, 8), 20)])
+def test_latent_dimension_follows_the_data(shape, latent):
+    assert build_generator(GeneratorOptions(), shape).groups["z0"] == (latent,)
 
 
 def test_images_enter_between_minus_one_and_one():

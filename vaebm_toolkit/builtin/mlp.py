@@ -24,7 +24,8 @@ class MLPAutoencoder(Autoencoder):
 
     def __init__(self, shape: tuple[int, ...], options: GeneratorOptions) -> None:
         super().__init__()
-        size, latent = math.prod(shape), options.latent
+        size = math.prod(shape)
+        latent = min(size, 20) if options.latent is None else options.latent
         self.shape, self.min_sigma = tuple(shape), options.min_sigma
         self.groups = {"z0": (latent,), "x": self.shape}
         self.encoder = perceptron(size, 2 * latent, options.width, options.depth)
@@ -80,10 +81,16 @@ class MLPEnergy(EnergyFunction):
 
 
 def perceptron(inputs: int, outputs: int, width: int, depth: int) -> nn.Sequential:
-    """`depth` hidden layers of `width` units with swish, and a linear output."""
-    sizes = [inputs, *[width] * depth]
-    hidden = [layer for a, b in pairwise(sizes) for layer in (nn.Linear(a, b), nn.SiLU())]
-    return nn.Sequential(*hidden, nn.Linear(width, outputs))
+    """`depth` hidden layers of `width` units with swish, and a linear output.
+
+    Hidden weights start with variance 1.7² / inputs, which keeps the size of activations through
+    swish layers; with torch's default the signal fades and 25-Gaussians is learned less well.
+    """
+    layers: list[nn.Module] = []
+    for a, b in pairwise([inputs, *[width] * depth]):
+        layers += [nn.Linear(a, b), nn.SiLU()]
+        nn.init.normal_(layers[-2].weight, std=1.7 / a**0.5)
+    return nn.Sequential(*layers, nn.Linear(width, outputs))
 
 
 def centred(x: Tensor) -> Tensor:

@@ -7,12 +7,14 @@ from vaebm_toolkit import Component, frozen, ge, gt, opt
 
 @frozen
 class GeneratorOptions:
-    """Defaults learn 25-Gaussians in a few thousand steps."""
+    """Defaults: made for 25-Gaussians, adequate for small images."""
 
     width: int = opt(256, "hidden units per layer", check=ge(1), unit="units")
     depth: int = opt(3, "hidden layers of encoder and decoder", check=ge(1), unit="layers")
-    latent: int = opt(8, "dimension of z0", check=ge(1))
-    min_sigma: float = opt(0.01, "smallest decoder standard deviation, in data units", check=gt(0))
+    latent: int | None = opt(
+        None, "dimension of z0; none: as many as the data has values, at most 20", check=ge(1)
+    )
+    min_sigma: float = opt(0.05, "smallest decoder standard deviation, in data units", check=gt(0))
 
 
 @frozen

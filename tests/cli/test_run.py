@@ -64,6 +64,15 @@ def test_generator_from_skips_the_first_stage(vaebm: Vaebm, finished: Path) -> N
     stored = (finished / "pretrain/networks.safetensors").read_bytes()
     assert Path("r/pretrain/networks.safetensors").read_bytes() == stored
     assert vaebm("sample", "r", "-n", "2").code == 0
+    taken = tomllib.loads(Path("r/recipe.toml").read_text())
+    assert taken["sampler"]["steps"] == 2, "what is not given is as in the run"
+    assert taken["trainer"]["steps"] == 2
+
+
+def test_generator_from_other_data(vaebm: Vaebm, finished: Path) -> None:
+    called = vaebm("run", "--generator-from", finished, "--dataset.pad", "4", "--out", "r")
+    assert called.code != 0
+    assert "does not fit" in called.err
 
 
 def test_generator_from_a_run_without_one(vaebm: Vaebm, finished: Path) -> None:
@@ -149,7 +158,9 @@ def test_tensorboard_files_are_written(vaebm: Vaebm) -> None:
     ],
 )
 def test_wrong_input_gets_one_clear_message(vaebm: Vaebm, flags: list[str], words: list[str]) -> None:
-    called = vaebm("run", *flags, "--out", "r", "--quiet") if "--resume" not in flags else vaebm("run", *flags)
+    called = (
+        vaebm("run", *flags, "--out", "r", "--quiet") if "--resume" not in flags else vaebm("run", *flags)
+    )
     assert called.code != 0
     for word in words:
         assert word in called.err

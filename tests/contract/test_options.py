@@ -91,5 +91,7 @@ def test_flag_round_trip(o: Options) -> None:
 def test_derived_values_follow_the_options() -> None:
     from vaebm_langevin.options import DataOptions, LatentOptions
 
-    assert derived_values(LatentOptions(step_size=0.04, noise_scale=0.1))["temperature"][0] == pytest.approx(0.25)
+    assert derived_values(LatentOptions(step_size=0.04, noise_scale=0.1))["temperature"][0] == pytest.approx(
+        0.25
+    )
     assert derived_values(DataOptions())["temperature"][0] == pytest.approx(1.25e-6)

@@ -20,9 +20,11 @@ tensors = st.sampled_from([torch.float32, torch.float64, torch.int64, torch.bool
 )
 trees = st.recursive(
     scalars | tensors,
-    lambda inner: st.lists(inner, max_size=3)
-    | st.dictionaries(st.text(max_size=3) | st.integers(), inner, max_size=3)
-    | st.tuples(inner, inner),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(st.text(max_size=3) | st.integers(), inner, max_size=3)
+        | st.tuples(inner, inner)
+    ),
     max_leaves=10,
 )
 

@@ -98,5 +98,7 @@ def test_a_logger_can_stop_a_stage(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
     run = RunDirectory.create(tmp_path / "run", recipes.resolve(tables(), registry), [])
     Pipeline(run, registry, reporter, t.device("cpu")).work()
-    assert json.loads((tmp_path / "run/train/done.json").read_text())["stopped"].startswith("enough at step 6")
+    assert json.loads((tmp_path / "run/train/done.json").read_text())["stopped"].startswith(
+        "enough at step 6"
+    )
     assert [w for w in reporter.warnings if "acme-failing" in w and "a stranger's bug" in w]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import Any
 
 import click
@@ -23,6 +24,7 @@ from vaebm_toolkit.recipe import (
 from vaebm_toolkit.registry import Registry, installed
 
 KEY = "vaebm_toolkit.tables"
+RECIPE = "recipe.toml"
 
 
 def flag(table: str, key: str) -> str:
@@ -73,6 +75,10 @@ class PartsCommand(click.Command):
         chosen = {t: {"name": given[f"--{t}"]} for t in self.tables if f"--{t}" in given}
         if "--recipe" in given:
             base = read(given["--recipe"])
+        elif (
+            "--dataset" not in given and (recipe := Path(given.get("--generator-from", ""), RECIPE)).is_file()
+        ):
+            base = read(recipe)  # everything as in the run that the generator comes from
         else:
             dataset = given.get("--dataset")
             base = read(base_recipe(registry, dataset or DEFAULT_DATASET))

@@ -41,7 +41,7 @@ FIXED_BY_RESUME = {"resume", "device", "quiet"}
     "--generator-from",
     type=click.Path(path_type=Path),
     metavar="RUN",
-    help="Take the trained generator of this run and skip the first stage.",
+    help="Take this run's trained generator, and its recipe for what is not given; skip the first stage.",
 )
 @click.option("--resume", type=click.Path(path_type=Path), metavar="RUN", help="Continue this run.")
 @click.option("--seed", type=click.IntRange(0), help="Seed of every random stream.")

@@ -17,7 +17,7 @@ from vaebm_toolkit.build import (
     build_sampler,
     build_trainer,
 )
-from vaebm_toolkit.core import Dataset, EnergyFunction, Generator, stream
+from vaebm_toolkit.core import Dataset, EnergyFunction, Generator, Horizon, stream
 from vaebm_toolkit.errors import RunError
 from vaebm_toolkit.evaluation.sampling import Model, samples
 from vaebm_toolkit.options import derived_values
@@ -47,12 +47,13 @@ class Pipeline:
     def __init__(
         self,
         run: RunDirectory,
+        dataset: Dataset,
         registry: Registry,
         reporter: Reporter,
         device: torch.device,
         stop: threading.Event | None = None,
     ) -> None:
-        self.run, self.registry, self.reporter = run, registry, reporter
+        self.run, self.dataset, self.registry, self.reporter = run, dataset, registry, reporter
         self.device, self.stop = device, stop
         self.recipe: Recipe = run.recipe
         self.seed = run.recipe.run.seed
@@ -60,7 +61,7 @@ class Pipeline:
     def work(self) -> Results | None:
         """Everything; None where the recipe asks for no samples."""
         self.describe()
-        dataset = build_dataset(self.recipe)
+        dataset = self.dataset
         write_json(
             self.run.path / DATA,
             {"shape": list(dataset.shape), "bounds": dataset.bounds, "train": len(dataset.train),
@@ -116,8 +117,7 @@ class Pipeline:
         table = STAGES[stage]
         settings = self.recipe.parts[table].stage
         assert settings is not None, "resolve gives every trainer its stage options"
-        batches = Batches(dataset.train, settings.batch_size, self.seed, stage)
-        horizon = horizon_of(settings, batches.steps_per_epoch, self.seed, table)
+        batches, horizon = plan(self.recipe, stage, dataset)
         trainer = build_trainer(self.recipe, table, horizon, parts)
         return fit(
             self.run, stage, trainer, batches, horizon, settings,
@@ -169,6 +169,36 @@ class Pipeline:
         return [pictures.save_png(pictures.scatter(shown), folder / "samples.png")]
 
 
+def plan(recipe: Recipe, stage: str, dataset: Dataset) -> tuple[Batches, Horizon]:
+    """A stage's batches and its length."""
+    table, seed = STAGES[stage], recipe.run.seed
+    settings = recipe.parts[table].stage
+    assert settings is not None, "resolve gives every trainer its stage options"
+    batches = Batches(dataset.train, settings.batch_size, seed, stage)
+    return batches, horizon_of(settings, batches.steps_per_epoch, seed, table)
+
+
+def prepare(recipe: Recipe, source: Path | None = None, networks: dict[str, Any] | None = None) -> Dataset:
+    """Read the data, and fit all parts together on the meta device, before anything is written.
+
+    `networks` of the run `source` are checked against the recipe's generator.
+    """
+    dataset = build_dataset(recipe)
+    with torch.device("meta"):
+        parts = {
+            "generator": build_generator(recipe, dataset.shape),
+            "energy": build_energy(recipe, dataset.shape),
+            "sampler": build_sampler(recipe, "sampler", dataset.bounds),
+            "buffer": build_buffer(recipe),
+        }
+        if networks is not None and source is not None:
+            load(parts["generator"], networks, "generator", source, assign=True)
+        for stage, table in STAGES.items():
+            if table in recipe.parts:
+                build_trainer(recipe, table, plan(recipe, stage, dataset)[1], parts)
+    return dataset
+
+
 def model_name(recipe: Recipe) -> str:
     """The trainer's name for what it trains; the generator's if there is no second stage."""
     return recipe.parts["trainer"].name if "trainer" in recipe.parts else "generator"
@@ -188,17 +218,19 @@ class seeded:
         torch.random.set_rng_state(self.before)
 
 
-def load(module: torch.nn.Module, networks: dict[str, Any], name: str, run: Path) -> None:
+def load(
+    module: torch.nn.Module, networks: dict[str, Any], name: str, run: Path, assign: bool = False
+) -> None:
     """Put a stored network's weights into the module built from the recipe."""
     if name not in networks:
         raise RunError(f"{run} has no {name}.", f"Train one: vaebm run --resume {run}")
     try:
-        module.load_state_dict(networks[name])
+        module.load_state_dict(networks[name], assign=assign)
     except RuntimeError as e:
         lines = [line.strip() for line in str(e).splitlines()[1:4]]
         raise RunError(
-            f"The {name} stored in {run} does not fit its recipe: {' '.join(lines)}",
-            f"Compare {run / 'recipe.toml'} with the run it came from.",
+            f"The {name} stored in {run} does not fit the recipe or the data: {' '.join(lines)}",
+            f"Compare the recipe and the size of the data with {run / 'recipe.toml'} and {run / DATA}.",
         ) from e
 
 

@@ -179,3 +179,11 @@ def test_wrong_recipe_files(vaebm: Vaebm) -> None:
         assert called.code == 2
         for word in words:
             assert word in called.err
+
+
+def test_a_run_that_cannot_start_leaves_nothing(vaebm: Vaebm, finished: Path) -> None:
+    for flags in (["--dataset", "npz", "--dataset.path", "gone.npz"], ["--generator.scales", "3"],
+                  ["--sampler", "data-ld"], ["--trainer.batch-size", "5000"],
+                  ["--generator-from", str(finished), "--dataset.pad", "4"]):  # fmt: skip
+        assert vaebm("run", *flags).code != 0
+        assert not Path("runs").exists(), flags

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from vaebm_toolkit import recipe as recipes
-from vaebm_toolkit.pipeline import Pipeline
+from vaebm_toolkit.pipeline import Pipeline, prepare
 from vaebm_toolkit.registry import installed
 from vaebm_toolkit.training.rundir import RunDirectory
 
@@ -65,7 +65,7 @@ def resume(path: Path, reporter: Silent | None = None) -> None:
 
 def go(run: RunDirectory, reporter: Silent | None) -> None:
     try:
-        Pipeline(run, installed(), reporter or Silent(), torch.device("cpu")).work()
+        Pipeline(run, prepare(run.recipe), installed(), reporter or Silent(), torch.device("cpu")).work()
     finally:
         run.close()
 

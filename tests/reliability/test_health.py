@@ -8,15 +8,17 @@ from pathlib import Path
 import pytest
 import torch
 
+from vaebm_toolkit import hookimpl
+from vaebm_toolkit import recipe as recipes
 from vaebm_toolkit.errors import RunError
-from vaebm_toolkit.pipeline import load_model
+from vaebm_toolkit.pipeline import Pipeline, load_model, prepare
 from vaebm_toolkit.recipe import HealthOptions
-from vaebm_toolkit.registry import installed
+from vaebm_toolkit.registry import discover, installed
 from vaebm_toolkit.training.checkpoint import Checkpoints
 from vaebm_toolkit.training.health import complaint
 from vaebm_toolkit.training.rundir import RunDirectory
 
-from .conftest import Silent, start
+from .conftest import Silent, start, tables
 
 
 @pytest.mark.parametrize(
@@ -70,10 +72,7 @@ def test_a_diverged_generator_stops_the_run(tmp_path: Path) -> None:
     assert "--generator-from" in e.value.fix
 
 
-def test_a_logger_can_stop_a_stage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from vaebm_toolkit import hookimpl
-    from vaebm_toolkit.registry import discover
-
+def test_a_logger_can_stop_a_stage(tmp_path: Path) -> None:
     class Logger:
         @hookimpl
         def vaebm_step_end(self, run: object, step: int) -> str | None:
@@ -87,17 +86,9 @@ def test_a_logger_can_stop_a_stage(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     registry = discover()
     registry.hooks.register(Logger(), name="acme-logger")
     registry.hooks.register(Failing(), name="acme-failing")
-    monkeypatch.setattr("tests.reliability.conftest.installed", lambda: registry, raising=False)
     reporter = Silent()
-    import torch as t
-
-    from vaebm_toolkit import recipe as recipes
-    from vaebm_toolkit.pipeline import Pipeline
-
-    from .conftest import tables
-
     run = RunDirectory.create(tmp_path / "run", recipes.resolve(tables(), registry), [])
-    Pipeline(run, registry, reporter, t.device("cpu")).work()
+    Pipeline(run, prepare(run.recipe), registry, reporter, torch.device("cpu")).work()
     assert json.loads((tmp_path / "run/train/done.json").read_text())["stopped"].startswith(
         "enough at step 6"
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import sys
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -66,7 +67,7 @@ def command(ctx: click.Context, /, **given: Any) -> None:
         warn_of_problems()
     if given["resume"] is not None:
         refuse_changes(ctx, given["resume"])
-        execute(lambda: resumed(given["resume"], registry), registry, given)
+        execute(lambda: go_on(given["resume"], registry), registry, given)
         return
     recipe = recipes.resolve(with_flags(tables_of(ctx), given, registry), registry)
     if given["dry_run"]:
@@ -74,7 +75,7 @@ def command(ctx: click.Context, /, **given: Any) -> None:
 
         click.echo(recipes.dumps(recipe.tables(), header=describe(recipe, given["device"])))
         return
-    execute(lambda: created(recipe, registry, given), registry, given)
+    execute(lambda: begin(recipe, registry, given), registry, given)
 
 
 def with_flags(tables: dict[str, Any], given: dict[str, Any], registry: Registry) -> dict[str, Any]:
@@ -114,24 +115,29 @@ def refuse_changes(ctx: click.Context, run: Path) -> None:
         )
 
 
-def created(recipe: recipes.Recipe, registry: Registry, given: dict[str, Any]) -> Any:
+def begin(recipe: recipes.Recipe, registry: Registry, given: dict[str, Any]) -> tuple[Any, Any]:
+    """The data and a new run directory; nothing is written until everything is known to fit."""
+    from vaebm_toolkit.pipeline import prepare
     from vaebm_toolkit.training.rundir import RunDirectory, next_path
 
     out = given["out"] or next_path(Path("runs"), recipe.parts["dataset"].name)
+    RunDirectory.refuse_taken(out)
     if given["generator_from"] is None:
-        return RunDirectory.create(out, recipe, sys.argv)
+        dataset = prepare(recipe)
+        return dataset, RunDirectory.create(out, recipe, sys.argv)
     source = RunDirectory.open(given["generator_from"], registry)
     networks = finished_generator(source)
+    dataset = prepare(recipe, source.path, networks)
     run = RunDirectory.create(out, recipe, sys.argv)
     run.finish("pretrain", networks, {"from": str(source.path.resolve()), "stopped": None})
-    return run
+    return dataset, run
 
 
 def finished_generator(source: Any) -> dict[str, Any]:
     """The networks of a run's generator stage, or an error that says how to get them."""
-    if source.done("pretrain") is None:
-        from vaebm_toolkit.errors import RunError
+    from vaebm_toolkit.errors import RunError
 
+    if source.done("pretrain") is None:
         raise RunError(
             f"{source.path} has no trained generator.",
             f"Train it: vaebm run --resume {source.path}, or choose another run.",
@@ -140,13 +146,16 @@ def finished_generator(source: Any) -> dict[str, Any]:
     return networks
 
 
-def resumed(path: Path, registry: Registry) -> Any:
+def go_on(path: Path, registry: Registry) -> tuple[Any, Any]:
+    """The data and the directory of a run to continue."""
+    from vaebm_toolkit.pipeline import prepare
     from vaebm_toolkit.training.rundir import RunDirectory
 
-    return RunDirectory.open(path, registry)
+    run = RunDirectory.open(path, registry)
+    return prepare(run.recipe), run
 
 
-def execute(make: Any, registry: Registry, given: dict[str, Any]) -> None:
+def execute(make: Callable[[], tuple[Any, Any]], registry: Registry, given: dict[str, Any]) -> None:
     """Run the pipeline; Ctrl-C and SIGTERM write a checkpoint before they end it."""
     from vaebm_toolkit.pipeline import Pipeline
     from vaebm_toolkit.training.device import choose_device
@@ -163,10 +172,10 @@ def execute(make: Any, registry: Registry, given: dict[str, Any]) -> None:
 
     for s in (signal.SIGINT, signal.SIGTERM):
         signal.signal(s, ask_to_stop)
-    run = make()
+    dataset, run = make()
     run.lock()
     try:
-        results = Pipeline(run, registry, show, device, stop).work()
+        results = Pipeline(run, dataset, registry, show, device, stop).work()
     except KeyboardInterrupt:
         raise ToolkitError("Stopped at once.", f"Continue: vaebm run --resume {run.path}") from None
     finally:

@@ -47,9 +47,9 @@ class RunDirectory:
         self._log: Any = None
         self._lock: Any = None
 
-    @classmethod
-    def create(cls, path: Path, recipe: Recipe, command: list[str]) -> RunDirectory:
-        """A new run; refuses a directory that already holds one."""
+    @staticmethod
+    def refuse_taken(path: Path) -> None:
+        """RunError if `path` holds a run or anything else."""
         if (path / "recipe.toml").exists():
             raise RunError(
                 f"{path} already holds a run.",
@@ -57,6 +57,11 @@ class RunDirectory:
             )
         if path.exists() and (not path.is_dir() or any(path.iterdir())):
             raise RunError(f"{path} exists and is not empty.", "Choose another --out.")
+
+    @classmethod
+    def create(cls, path: Path, recipe: Recipe, command: list[str]) -> RunDirectory:
+        """A new run in a directory that is not taken."""
+        cls.refuse_taken(path)
         run = cls(path, recipe)
         write_json(path / "environment.json", environment(command))
         write(path / "recipe.toml", recipes.dumps(recipe.tables()))

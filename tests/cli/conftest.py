@@ -11,12 +11,13 @@ import torch
 
 from vaebm_toolkit import cli
 
-TINY = (
-    "--generator.channels 4 --generator.groups 1 --generator.latent 2 --energy.width 4 "
-    "--pretrain.epochs 1 --pretrain.bn-passes 1 --pretrain.log-every 5 --trainer.steps 4 "
-    "--trainer.batch-size 16 --trainer.log-every 2 --trainer.checkpoint-every 2 --sampler.steps 2 "
-    "--sampling.steps 2 --evaluate.samples 20 --dataset.limit 200"
-).split()
+TINY = [
+    "--generator.channels", "4", "--generator.groups", "1", "--generator.latent", "2",
+    "--energy.width", "4", "--pretrain.epochs", "1", "--pretrain.bn-passes", "1",
+    "--pretrain.log-every", "5", "--trainer.steps", "4", "--trainer.batch-size", "16",
+    "--trainer.log-every", "2", "--trainer.checkpoint-every", "2", "--sampler.steps", "2",
+    "--sampling.steps", "2", "--evaluate.samples", "20", "--dataset.limit", "200",
+]  # fmt: skip
 
 
 class Called(NamedTuple):

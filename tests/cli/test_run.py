@@ -34,7 +34,8 @@ def test_run_directory_holds_what_it_promises(finished: Path) -> None:
     assert environment["torch"]
     assert "vaebm-nvae" in environment["plugins"]
     log = [json.loads(line) for line in (finished / "log.jsonl").read_text().splitlines()]
-    assert {r["stage"] for r in log} == {"pretrain", "train"}
+    assert {r["stage"] for r in log} == {"setup", "pretrain", "train"}
+    assert log[0]["sampler.temperature"] == pytest.approx(1.0)
     assert [r["step"] for r in log if r["stage"] == "train"] == [2, 4]
     metrics = json.loads((finished / "metrics.json").read_text())
     assert metrics["protocol"]["samples"] == 20
@@ -85,9 +86,9 @@ def test_generator_from_a_run_without_one(vaebm: Vaebm, finished: Path) -> None:
 
 
 def test_generator_alone(vaebm: Vaebm) -> None:
-    flags = ("--generator.channels 4 --generator.groups 1 --pretrain.epochs 1 --evaluate.samples 20 "
-             "--dataset.limit 200 --trainer none --out r").split()  # fmt: skip
-    called = vaebm("run", *flags)
+    called = vaebm("run", "--generator.channels", "4", "--generator.groups", "1", "--pretrain.epochs", "1",
+                   "--evaluate.samples", "20", "--dataset.limit", "200", "--trainer", "none",
+                   "--out", "r")  # fmt: skip
     assert called.code == 0, called.err
     assert called.out.splitlines()[1].startswith("generator\t")
     assert vaebm("sample", "r", "-n", "2").code == 0

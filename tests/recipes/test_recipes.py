@@ -19,8 +19,8 @@ PUBLISHED = {  # VAEBM, tables 6 and 7: energy parameters, groups, and some valu
                                        "buffer.name": "none", "trainer.negatives": "mean"}),
     "vaebm-lsun-church64": (5_813_633, 15, {"sampler.step_size": 4e-6, "sampling.steps": 20,
                                             "buffer.reuse": 0.6, "pretrain.epochs": 60}),
-    "vaebm-celebahq256": (14_207_105, 20, {"sampler.step_size": 3e-6, "sampler.steps": 6, "sampling.steps": 24,
-                                           "trainer.spectral": 0.3, "trainer.batch_size": 16,
+    "vaebm-celebahq256": (14_207_105, 20, {"sampler.step_size": 3e-6, "sampler.steps": 6,
+                                           "sampling.steps": 24, "trainer.spectral": 0.3, "trainer.batch_size": 16,
                                            "pretrain.spectral_bn_start": 10.0, "dataset.bits": 5}),
 }  # fmt: skip
 
@@ -69,8 +69,8 @@ def test_dry_runs_of_published_settings(name: str) -> None:
 
 def test_estimated_activations_match_a_real_step() -> None:
     """The meta-device estimate equals what the same step keeps on the CPU."""
-    from vaebm_toolkit.core import Horizon, stream
     from vaebm_toolkit.build import build_trainer
+    from vaebm_toolkit.core import Horizon, stream
     from vaebm_toolkit.training.estimate import SavedBytes, one_step
 
     torch.set_default_dtype(torch.float32)

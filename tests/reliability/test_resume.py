@@ -14,7 +14,7 @@ def left_by(run: Path) -> dict[str, object]:
     """Everything that must be equal: networks, last checkpoints (buffer, optimiser, average), log."""
     log = [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
     for record in log:
-        record.pop("seconds_per_step")
+        record.pop("seconds_per_step", None)
     files = [p for s in ("pretrain", "train") for p in sorted((run / s).rglob("*")) if p.is_file()]
     return {"log": log, **{str(p.relative_to(run)): p.read_bytes() for p in files}}
 

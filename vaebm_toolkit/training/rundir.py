@@ -29,6 +29,7 @@ from torch import Tensor
 from vaebm_toolkit import recipe as recipes
 from vaebm_toolkit.errors import RunError
 from vaebm_toolkit.hookspecs import GROUP
+from vaebm_toolkit.options import derived_values
 from vaebm_toolkit.recipe import Recipe
 from vaebm_toolkit.registry import Registry
 from vaebm_toolkit.training.checkpoint import Checkpoints
@@ -64,6 +65,7 @@ class RunDirectory:
         cls.refuse_taken(path)
         run = cls(path, recipe)
         write_json(path / "environment.json", environment(command))
+        write(path / "log.jsonl", json.dumps({"stage": "setup", **facts(recipe)}) + "\n")
         write(path / "recipe.toml", recipes.dumps(recipe.tables()))
         return run
 
@@ -149,6 +151,16 @@ class RunDirectory:
         for service in self.services.values():
             service.close()
         self.services.clear()
+
+
+def facts(recipe: Recipe) -> dict[str, Any]:
+    """What follows from the options: "sampler.temperature" -> 1.0, and the like."""
+    return {
+        f"{table}.{name}": value
+        for table, part in recipe.parts.items()
+        if part.options is not None
+        for name, (value, _) in derived_values(part.options).items()
+    }
 
 
 def read_json(file: Path) -> Any:

@@ -20,7 +20,8 @@ PUBLISHED = {  # VAEBM, tables 6 and 7: energy parameters, groups, and some valu
     "vaebm-lsun-church64": (5_813_633, 15, {"sampler.step_size": 4e-6, "sampling.steps": 20,
                                             "buffer.reuse": 0.6, "pretrain.epochs": 60}),
     "vaebm-celebahq256": (14_207_105, 20, {"sampler.step_size": 3e-6, "sampler.steps": 6,
-                                           "sampling.steps": 24, "trainer.spectral": 0.3, "trainer.batch_size": 16,
+                                           "sampling.steps": 24, "trainer.spectral": 0.3,
+                                           "trainer.batch_size": 16,
                                            "pretrain.spectral_bn_start": 10.0, "dataset.bits": 5}),
 }  # fmt: skip
 

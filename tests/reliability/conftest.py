@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -63,9 +64,10 @@ def resume(path: Path, reporter: Silent | None = None) -> None:
     go(RunDirectory.open(path, installed()), reporter)
 
 
-def go(run: RunDirectory, reporter: Silent | None) -> None:
+def go(run: RunDirectory, reporter: Silent | None, stop: threading.Event | None = None) -> None:
+    reporter = reporter or Silent()
     try:
-        Pipeline(run, prepare(run.recipe), installed(), reporter or Silent(), torch.device("cpu")).work()
+        Pipeline(run, prepare(run.recipe), installed(), reporter, torch.device("cpu"), stop).work()
     finally:
         run.close()
 

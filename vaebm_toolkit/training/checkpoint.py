@@ -12,7 +12,6 @@ import zlib
 from pathlib import Path
 from typing import Any
 
-import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
@@ -70,13 +69,13 @@ def write_state(folder: Path, state: Any, about: dict[str, Any]) -> None:
         (temporary / TREE).write_text(json.dumps(record))
 
 
-def read_state(folder: Path, device: torch.device | str = "cpu") -> tuple[Any, dict[str, Any]]:
-    """The state and what is known about it. RunError if anything is missing or damaged."""
+def read_state(folder: Path) -> tuple[Any, dict[str, Any]]:
+    """The state, on the CPU, and what is known about it. RunError if anything is missing or damaged."""
     try:
         about = json.loads((folder / TREE).read_text())
         if checksum(folder / TENSORS) != about["checksum"]:
             raise ValueError("its checksum is wrong (cut off or changed)")
-        tensors = load_file(folder / TENSORS, device=str(device))
+        tensors = load_file(folder / TENSORS)
         return unpack(about.pop("tree"), tensors), about
     except (OSError, ValueError, KeyError, AttributeError, TypeError, SafetensorError) as e:
         raise RunError(f"The checkpoint {folder} is damaged: {e}.") from e
@@ -101,7 +100,7 @@ class Checkpoints:
         for old in self.steps()[: -self.keep]:
             shutil.rmtree(self.path(old), ignore_errors=True)
 
-    def load(self, device: torch.device | str = "cpu") -> tuple[int, Any, list[str]] | None:
+    def load(self) -> tuple[int, Any, list[str]] | None:
         """(step, state, warnings) of the newest whole checkpoint; None if there is none yet.
 
         A damaged one is set aside as `damaged-…`, and the one before it is taken.
@@ -112,7 +111,7 @@ class Checkpoints:
         steps = self.steps()
         for step in reversed(steps):
             try:
-                state, _ = read_state(self.path(step), device)
+                state, _ = read_state(self.path(step))
                 return step, state, warnings
             except RunError as e:
                 aside = self.path(step).with_name(f"damaged-{self.path(step).name}")

@@ -71,7 +71,7 @@ def fit(
     """
     seed, precision = run.recipe.run.seed, run.recipe.run.precision
     checkpoints = run.checkpoints(stage)
-    step = resume(checkpoints, trainer, device, reporter)
+    step = resume(checkpoints, trainer, reporter)
     if step is None:
 
         def first() -> Iterator[Tensor]:
@@ -130,7 +130,7 @@ def fit(
             )
     if reason is not None:
         at = step
-        back = resume(checkpoints, trainer, device, reporter)
+        back = resume(checkpoints, trainer, reporter)
         step = 0 if back is None else back
         reason = f"{reason} at step {at}; went back to the healthy checkpoint of step {step}"
         reporter.warn(f"stage {stage} stopped: {reason}.")
@@ -144,11 +144,9 @@ def fit(
     return Outcome(step, reason)
 
 
-def resume(
-    checkpoints: Checkpoints, trainer: Trainer, device: torch.device, reporter: Reporter
-) -> int | None:
+def resume(checkpoints: Checkpoints, trainer: Trainer, reporter: Reporter) -> int | None:
     """Load the newest whole checkpoint into the trainer; its step, or None if there is none."""
-    found = checkpoints.load(device)
+    found = checkpoints.load()
     if found is None:
         return None
     step, state, warnings = found

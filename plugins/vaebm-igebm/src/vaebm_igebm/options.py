@@ -92,9 +92,7 @@ def nearest_layout(height: int, width: int) -> str:
     ('mnist', 'cifar10', 'celeba64', 'mnist')
     """
     side = min(height, width)
-    near = sorted(MADE_FOR, key=lambda name: abs(math.log(side / MADE_FOR[name])))
-    larger_than_mnist = side > MADE_FOR["mnist"]
-    for name in near if larger_than_mnist else ["mnist"]:
+    for name in sorted(MADE_FOR, key=lambda name: abs(math.log(side / MADE_FOR[name]))):
         if height % halving(name) == 0 and width % halving(name) == 0:
             return name
     multiple = halving("mnist")

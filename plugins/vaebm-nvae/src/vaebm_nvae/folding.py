@@ -12,6 +12,7 @@ An op of a cell is written as a list of primitive steps, and three rules shorten
 from __future__ import annotations
 
 import itertools
+from abc import ABC, abstractmethod
 from functools import singledispatch
 from typing import Any
 
@@ -19,7 +20,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from vaebm_nvae.ops import BatchNormSwishConv, Double, InvertedBottleneck
+from vaebm_nvae.ops import BatchNormSwishConv, InvertedBottleneck, doubled
 from vaebm_toolkit.core import WeightNormConv2d
 
 LAYOUT = torch.channels_last
@@ -30,31 +31,22 @@ def constant(value: Tensor) -> nn.Parameter:
     return nn.Parameter(value.detach().clone(), requires_grad=False)
 
 
-class ConstantConv2d(torch.autograd.Function):
-    """conv2d with stride 1 that is differentiated in its input only.
+class Step(nn.Module, ABC):
+    """A constant map of feature maps and its derivative, for use in a `Branch`."""
 
-    Its adjoint needs the weight alone. Autograd's own convolution also keeps its input,
-    which in a decoder without trained weights is half of what a chain step stores.
-    """
+    keeps_input = False
+    """Whether the derivative depends on the input; if not, nothing is stored."""
 
-    @staticmethod
-    def forward(x: Tensor, weight: Tensor, bias: Tensor, padding: int, groups: int) -> Tensor:
-        return F.conv2d(x, weight, bias, padding=padding, groups=groups)
+    @abstractmethod
+    def forward(self, x: Tensor) -> Tensor: ...
 
-    @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-        _, weight, _, ctx.padding, ctx.groups = inputs
-        ctx.save_for_backward(weight)
-
-    @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        (weight,) = ctx.saved_tensors
-        grad_x = F.conv_transpose2d(grad, weight.to(grad.dtype), padding=ctx.padding, groups=ctx.groups)
-        return grad_x, None, None, None, None
+    @abstractmethod
+    def pull(self, grad: Tensor, x: Tensor | None) -> Tensor:
+        """The gradient in the input, from that in the output. May overwrite `grad`."""
 
 
-class Convolution(nn.Module):
-    """A convolution with stride 1 and constant weights."""
+class Convolution(Step):
+    """A convolution with stride 1."""
 
     def __init__(self, weight: Tensor, bias: Tensor, padding: int = 0, groups: int = 1) -> None:
         super().__init__()
@@ -62,10 +54,16 @@ class Convolution(nn.Module):
         self.padding, self.groups = padding, groups
 
     def forward(self, x: Tensor) -> Tensor:
-        return ConstantConv2d.apply(x, self.weight, self.bias, self.padding, self.groups)
+        return F.conv2d(x, self.weight, self.bias, padding=self.padding, groups=self.groups)
+
+    def pull(self, grad: Tensor, x: Tensor | None) -> Tensor:
+        # The adjoint is again a convolution, which the CPU runs faster than conv_transpose2d.
+        swapped = self.weight.unflatten(0, (self.groups, -1)).transpose(1, 2).flatten(0, 1)
+        padding = self.weight.shape[-1] - 1 - self.padding
+        return F.conv2d(grad, swapped.flip(2, 3).to(grad.dtype), padding=padding, groups=self.groups)
 
 
-class Affine(nn.Module):
+class Affine(Step):
     """scale · x + shift per channel."""
 
     def __init__(self, scale: Tensor, shift: Tensor) -> None:
@@ -74,6 +72,71 @@ class Affine(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return torch.addcmul(self.shift[:, None, None], x, self.scale[:, None, None])
+
+    def pull(self, grad: Tensor, x: Tensor | None) -> Tensor:
+        return grad * self.scale[:, None, None].to(grad.dtype)
+
+
+class Swish(Step):
+    keeps_input = True
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.silu(x)
+
+    def pull(self, grad: Tensor, x: Tensor | None) -> Tensor:
+        return torch.ops.aten.silu_backward.grad_input(grad, x, grad_input=grad)
+
+
+class Double(Step):
+    """Nearest-neighbour doubling of height and width."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return doubled(x)
+
+    def pull(self, grad: Tensor, x: Tensor | None) -> Tensor:
+        return F.avg_pool2d(grad, 2, divisor_override=1)
+
+
+class Branch(nn.ModuleList):
+    """Steps in order, the last of them a convolution.
+
+    Differentiated in the input only. Autograd's own convolutions would also keep their
+    inputs, half of what a chain step stores.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        if torch.compiler.is_compiling():
+            return self.plain(x)
+        return Constant.apply(x, self)
+
+    def plain(self, x: Tensor) -> Tensor:
+        for step in self:
+            x = step(x)
+        return x
+
+
+class Constant(torch.autograd.Function):
+    """A branch and its derivative, step by step."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, branch: Branch) -> Tensor:
+        h, kept = x, []
+        for step in branch:
+            if step.keeps_input:
+                kept.append(h)
+            h = step(h)
+        ctx.branch = branch
+        ctx.save_for_backward(x, *kept)
+        return h
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
+        x, *kept = ctx.saved_tensors
+        if torch.is_grad_enabled():  # a second derivative is wanted: autograd must see each step
+            return torch.autograd.grad(ctx.branch.plain(x), x, grad, create_graph=True)[0], None
+        for step in reversed(ctx.branch):
+            grad = step.pull(grad, kept.pop() if step.keeps_input else None)
+        return grad, None
 
 
 def as_affine(norm: nn.modules.batchnorm._BatchNorm) -> Affine:
@@ -89,28 +152,27 @@ def as_convolution(conv: nn.Conv2d) -> Convolution:
 
 
 @singledispatch
-def steps(op: nn.Module) -> list[nn.Module]:
+def steps(op: nn.Module) -> list[Step]:
     """The primitive steps of an op of a decoder cell, in order."""
     raise TypeError(f"no folding rule for {type(op).__name__}")
 
 
 @steps.register
-def _(op: BatchNormSwishConv) -> list[nn.Module]:
-    double = [Double()] if op.up else []
-    return [as_affine(op.bn_act), nn.SiLU(), *double, as_convolution(op.conv_0)]
+def _(op: BatchNormSwishConv) -> list[Step]:
+    return [as_affine(op.bn_act), Swish(), *([Double()] if op.up else []), as_convolution(op.conv_0)]
 
 
 @steps.register
-def _(op: InvertedBottleneck) -> list[nn.Module]:
-    *found, norm, expand, depthwise, project, last = op.conv
-    found.append(as_affine(norm.bn))
+def _(op: InvertedBottleneck) -> list[Step]:
+    norm, expand, depthwise, project, last = op.conv[-5:]
+    found = [*([Double()] if op.up else []), as_affine(norm.bn)]
     for block in (expand, depthwise):
         conv, bn = block.conv
-        found += [as_convolution(conv), as_affine(bn), nn.SiLU()]
+        found += [as_convolution(conv), as_affine(bn), Swish()]
     return [*found, as_convolution(project), as_affine(last.bn)]
 
 
-def fold(found: list[nn.Module]) -> list[nn.Module]:
+def fold(found: list[Step]) -> list[Step]:
     """An equal, shorter list of steps."""
     for i, (first, second) in enumerate(itertools.pairwise(found)):
         shorter = rewrite(first, second)
@@ -119,7 +181,7 @@ def fold(found: list[nn.Module]) -> list[nn.Module]:
     return found
 
 
-def rewrite(first: nn.Module, second: nn.Module) -> list[nn.Module] | None:
+def rewrite(first: Step, second: Step) -> list[Step] | None:
     """Steps equal to `first`, then `second`; None where no rule applies."""
     if isinstance(first, Convolution) and isinstance(second, Affine):
         weight = first.weight * second.scale[:, None, None, None]
@@ -129,12 +191,12 @@ def rewrite(first: nn.Module, second: nn.Module) -> list[nn.Module] | None:
         weight = second.weight * first.scale[:, None, None]
         bias = second.bias + second.weight[:, :, 0, 0] @ first.shift
         return [Convolution(weight, bias)]
-    if isinstance(first, Double) and is_pointwise(second, Affine | nn.SiLU | Convolution):
+    if isinstance(first, Double) and is_pointwise(second, Affine | Swish | Convolution):
         return [second, first]
     return None
 
 
-def is_pointwise(step: nn.Module, kinds: Any) -> bool:
+def is_pointwise(step: Step, kinds: Any) -> bool:
     """Whether it is one of `kinds` and maps each pixel by itself."""
     one = isinstance(step, Convolution) and step.weight.shape[2:] == (1, 1) and step.padding == 0
     return isinstance(step, kinds) and (one or not isinstance(step, Convolution))

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from vaebm_nvae.cells import BRANCH_SCALE, Cell, DecoderCombiner, SqueezeExcite
 from vaebm_nvae.distributions import Normal
-from vaebm_nvae.folding import LAYOUT, Affine, Convolution, as_convolution, constant, fold, steps
+from vaebm_nvae.folding import LAYOUT, Affine, Branch, Convolution, as_convolution, constant, fold, steps
 from vaebm_nvae.heads import GaussianHead
 from vaebm_nvae.hierarchy import Hierarchy, Latent
 from vaebm_toolkit.core import State
@@ -41,7 +41,7 @@ class FrozenCell(nn.Module):
         found = [step for op in cell._ops for step in steps(op)]
         like = next(cell.parameters())
         tenth = Affine(like.new_full((cell.c_out,), BRANCH_SCALE), like.new_zeros(cell.c_out))
-        self.branch = nn.Sequential(*fold([*found, tenth]))
+        self.branch = Branch(fold([*found, tenth]))
         self.gate = None if cell.se is None else Gate(cell.se)
         self.skip = None
         if isinstance(cell.skip, nn.Sequential):

@@ -26,6 +26,7 @@ class VaeOptions:
     spectral_bn_start: float | None = opt(
         None, "λ at the start, annealed geometrically with the KL coefficient; none: constant", check=gt(0)
     )
+    grad_clip: float | None = opt(None, "largest norm of the gradient of all weights", check=gt(0))
     bn_passes: int = opt(0, "passes of BatchNorm re-calibration after training; 0: none", check=ge(0))
     bn_batch_size: int = opt(16, "samples per re-calibration pass", check=gt(0))
 

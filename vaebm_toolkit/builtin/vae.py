@@ -35,6 +35,9 @@ class VaeTrainer(Trainer):
         self.optimizer = kind(
             generator.parameters(), lr=options.lr, eps=eps, weight_decay=options.weight_decay
         )
+        if options.grad_clip is not None:
+            weights, limit = list(generator.parameters()), options.grad_clip
+            self.optimizer.register_step_pre_hook(lambda *_: clip_norm(weights, limit))
         self.spectral = SpectralPenalty(generator, seed=horizon.seed)
         self.batch_norm = BatchNormPenalty(generator)
 
@@ -77,6 +80,11 @@ class VaeTrainer(Trainer):
 
     def load_extra_state(self, state: Mapping[str, Any]) -> None:
         self.spectral.load_state_dict(state["spectral"])
+
+
+def clip_norm(weights: list[Tensor], limit: float) -> None:
+    """Scale the gradient of all weights together to norm `limit` where it is longer."""
+    torch.nn.utils.clip_grad_norm_(weights, limit)
 
 
 def kl_coefficient(step: int, steps: int, anneal: float, start: float) -> float:

@@ -7,6 +7,7 @@ always an argument; nothing seeds the global generator.
 
 from __future__ import annotations
 
+import copy
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, ClassVar, Literal, NamedTuple
@@ -55,9 +56,9 @@ class Generator(nn.Module, ABC):
     def frozen(self) -> Generator:
         """The same map for use as a constant, possibly rearranged to run faster.
 
-        Shares nothing that a caller may train. Default: this module itself, in eval mode.
+        Shares nothing that a caller may train. Default: a copy in eval mode without gradients.
         """
-        return self.eval().requires_grad_(False)
+        return copy.deepcopy(self).eval().requires_grad_(False)
 
 
 class Elbo(NamedTuple):

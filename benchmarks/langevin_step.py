@@ -7,7 +7,8 @@ float32, at the configuration of a small CIFAR-10 model:
 
 reference   the networks as they are trained: weight norm and BatchNorm evaluated at every
             call, swish as x · sigmoid(x), one `backward()` that also reaches the energy's
-            weights, the state updated group by group in Python; the released code's target
+            weights, contiguous tensors, the state updated group by group in Python; the
+            released code's target
 official    the same target through the toolkit: `generator.frozen()`, the energy under
             `core.frozen`, a step of the sampler `latent-ld`
 exact       the same with the toolkit's default target, −E(T(ε)) − ½‖ε‖²
@@ -75,7 +76,10 @@ def problem(config: argparse.Namespace) -> Problem:
 def reference_step(p: Problem, step_size: float, rng: torch.Generator) -> core.State:
     """ε ← ε − (η/2) B ∇ mean_b U + √η ω, with U = E(x) − log p(z) − log p(x | z)."""
     state = {k: v.clone().requires_grad_() for k, v in p.state.items()}
-    with mock.patch.object(F, "silu", lambda x: x * torch.sigmoid(x)):
+    with (
+        mock.patch.object(F, "silu", lambda x: x * torch.sigmoid(x)),
+        mock.patch.object(torch, "channels_last", torch.contiguous_format),
+    ):
         x, log_joint = p.generator.official_log_joint(state)
         (p.energy(x) - log_joint).mean().backward()
     for value in state.values():

@@ -23,8 +23,6 @@ from torch import Tensor, nn
 from vaebm_nvae.ops import BatchNormSwishConv, InvertedBottleneck, doubled
 from vaebm_toolkit.core import WeightNormConv2d
 
-LAYOUT = torch.channels_last
-
 
 def constant(value: Tensor) -> nn.Parameter:
     """A copy that nobody trains."""
@@ -50,7 +48,7 @@ class Convolution(Step):
 
     def __init__(self, weight: Tensor, bias: Tensor, padding: int = 0, groups: int = 1) -> None:
         super().__init__()
-        self.weight, self.bias = constant(weight.contiguous(memory_format=LAYOUT)), constant(bias)
+        self.weight, self.bias = constant(weight), constant(bias)
         self.padding, self.groups = padding, groups
 
     def forward(self, x: Tensor) -> Tensor:

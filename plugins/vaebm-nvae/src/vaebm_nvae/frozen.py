@@ -9,11 +9,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vaebm_nvae.cells import BRANCH_SCALE, Cell, DecoderCombiner, SqueezeExcite
-from vaebm_nvae.distributions import Normal
-from vaebm_nvae.folding import LAYOUT, Affine, Branch, Convolution, as_convolution, constant, fold, steps
+from vaebm_nvae.folding import Affine, Branch, Convolution, as_convolution, constant, fold, steps
 from vaebm_nvae.heads import GaussianHead
 from vaebm_nvae.hierarchy import Hierarchy, Latent
-from vaebm_toolkit.core import State
+from vaebm_nvae.ops import arranged
 
 if TYPE_CHECKING:
     from vaebm_nvae.network import NVAE
@@ -59,7 +58,7 @@ class FrozenNVAE(Hierarchy):
     """`NVAE.decode` in eval mode with constant weights; it has no encoder.
 
     BatchNorm and weight norm are folded into the convolutions (`folding`), the learned
-    start feature is taken through the first combiner once, tensors are channels-last.
+    start feature is taken through the first combiner once.
     Differs from the network it was made from by rounding only.
     """
 
@@ -74,7 +73,7 @@ class FrozenNVAE(Hierarchy):
             # conv([h, z]) = conv_h(h) + conv_z(z), and here h is the same for every sample.
             combiner = as_convolution(model.dec_tower[0].conv)
             start = F.conv2d(model.prior_ftr0[None], combiner.weight[:, :-depth], combiner.bias)
-            self.start = constant(start.contiguous(memory_format=LAYOUT))
+            self.start = constant(start)
             self.stem = Convolution(combiner.weight[:, -depth:], torch.zeros_like(combiner.bias))
         self.samplers = nn.ModuleList(as_convolution(conv) for _, conv in model.dec_sampler)
         self.layers = nn.ModuleList(
@@ -84,12 +83,9 @@ class FrozenNVAE(Hierarchy):
         self.image_conditional = as_convolution(model.image_conditional[1])
         self.eval()
 
-    def ancestral(self, eps: State) -> tuple[GaussianHead, list[Normal]]:
-        return super().ancestral({k: v.contiguous(memory_format=LAYOUT) for k, v in eps.items()})
-
     def top_down(self, batch: int, latent: Latent) -> GaussianHead:
         depth, *size = self.groups["z0"]
-        z = latent(0, self.stem.weight.new_zeros(batch, 2 * depth, *size), None)
+        z = latent(0, arranged(self.stem.weight.new_zeros(batch, 2 * depth, *size)), None)
         h = self.stem(z)
         if self.start is not None:
             h = h + self.start

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from vaebm_nvae.distributions import Normal
 from vaebm_nvae.heads import GaussianHead
+from vaebm_nvae.ops import arranged
 from vaebm_toolkit.core import Decoded, Generator, State
 
 Latent = Callable[[int, Tensor, Tensor | None], Tensor]
@@ -29,7 +30,7 @@ class Hierarchy(Generator):
 
         def latent(group: int, raw: Tensor, _: Tensor | None) -> Tensor:
             priors.append(Normal.from_raw(raw))
-            return priors[-1].sample(eps[f"z{group}"])
+            return priors[-1].sample(arranged(eps[f"z{group}"]))
 
         return self.top_down(len(eps["z0"]), latent), priors
 

@@ -17,6 +17,7 @@ from vaebm_nvae.distributions import Normal
 from vaebm_nvae.frozen import FrozenNVAE
 from vaebm_nvae.heads import GaussianHead
 from vaebm_nvae.hierarchy import Hierarchy, Latent
+from vaebm_nvae.ops import arranged
 from vaebm_nvae.options import NVAEOptions
 from vaebm_toolkit import RecipeError
 from vaebm_toolkit.core import Autoencoder, Elbo, Generator, State, WeightNormConv2d, randn
@@ -105,7 +106,7 @@ class NVAE(Hierarchy, Autoencoder):
 
     def bottom_up(self, x: Tensor) -> tuple[Tensor, list[tuple[EncoderCombiner, Tensor]]]:
         """What group 0's posterior sees, and per later group its combiner and encoder feature."""
-        h = self.stem(2 * x - 1)
+        h = self.stem(arranged(2 * x - 1))
         for layer in self.pre_process:
             h = layer(h)
         features = []
@@ -118,11 +119,11 @@ class NVAE(Hierarchy, Autoencoder):
 
     def top_down(self, batch: int, latent: Latent) -> GaussianHead:
         depth, *size = self.groups["z0"]
-        z = latent(0, self.prior_ftr0.new_zeros(batch, 2 * depth, *size), None)
+        z = latent(0, arranged(self.prior_ftr0.new_zeros(batch, 2 * depth, *size)), None)
         if self.stem_decoder is not None:
             h = self.stem_decoder(z)
         else:
-            h = self.prior_ftr0.expand(batch, -1, -1, -1)
+            h = arranged(self.prior_ftr0.expand(batch, -1, -1, -1))
         group = 0
         for layer in self.dec_tower:
             if not isinstance(layer, DecoderCombiner):
@@ -151,7 +152,8 @@ class NVAE(Hierarchy, Autoencoder):
             offset = self.enc_sampler[group](seen)
             priors.append(Normal.from_raw(raw))
             posteriors.append(Normal.from_raw(raw + offset if self.options.residual else offset))
-            values.append(posteriors[-1].sample(randn(posteriors[-1].mu.shape, rng, like=offset)))
+            noise = arranged(randn(posteriors[-1].mu.shape, rng, like=offset))
+            values.append(posteriors[-1].sample(noise))
             return values[-1]
 
         head = self.top_down(len(x), latent)

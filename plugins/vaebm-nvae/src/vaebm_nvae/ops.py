@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -20,6 +21,15 @@ Op = Callable[[int, int, int], nn.Module]
 
 def batch_norm(channels: int) -> nn.BatchNorm2d:
     return nn.BatchNorm2d(channels, eps=1e-5, momentum=0.05)
+
+
+def arranged(x: Tensor) -> Tensor:
+    """x in the memory layout in which the network runs: channels-last on the CPU.
+
+    Convolutions hand the layout on. Depthwise ones are several times faster in it there; on
+    other devices the layout is left as it is.
+    """
+    return x.contiguous(memory_format=torch.channels_last) if x.device.type == "cpu" else x
 
 
 def doubled(x: Tensor) -> Tensor:

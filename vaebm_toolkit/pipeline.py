@@ -25,6 +25,7 @@ from vaebm_toolkit.recipe import Recipe
 from vaebm_toolkit.registry import Registry
 from vaebm_toolkit.report import pictures
 from vaebm_toolkit.training.batches import Batches
+from vaebm_toolkit.training.device import use_threads
 from vaebm_toolkit.training.files import write_json
 from vaebm_toolkit.training.fit import Reporter, fit, horizon_of
 from vaebm_toolkit.training.rundir import STAGES, RunDirectory, read_json
@@ -60,6 +61,7 @@ class Pipeline:
 
     def work(self) -> Results | None:
         """Everything; None where the recipe asks for no samples."""
+        use_threads(self.recipe.run.threads)
         self.describe()
         dataset = self.dataset
         write_json(
@@ -236,6 +238,7 @@ def load(
 
 def load_model(run: RunDirectory, device: torch.device) -> Model:
     """The model of a finished run, ready to sample from."""
+    use_threads(run.recipe.run.threads)
     about = read_json(run.path / DATA)
     shape = tuple(about["shape"])
     bounds = None if about["bounds"] is None else (about["bounds"][0], about["bounds"][1])

@@ -99,6 +99,17 @@ def test_steps_replace_epochs() -> None:
     assert merged["pretrain"] == {"steps": 9}
 
 
+def test_threads_are_used() -> None:
+    from vaebm_toolkit.training.device import use_threads
+
+    before = torch.get_num_threads()
+    use_threads(1)
+    assert torch.get_num_threads() == 1
+    use_threads(None)
+    assert torch.get_num_threads() == 1
+    torch.set_num_threads(before)
+
+
 def test_another_part_drops_the_options_of_the_first() -> None:
     base = recipes.read("digits")
     merged = recipes.merge(base, {"energy": {"name": "mlp"}})

@@ -50,6 +50,7 @@ FIXED_BY_RESUME = {"resume", "device", "quiet"}
     "--device", default="auto", show_default=True, help="cpu, cuda, cuda:1, …; auto: CUDA if there is one."
 )
 @click.option("--precision", type=click.Choice(["fp32", "bf16"]), help="bf16: autocast, float32 state.")
+@click.option("--threads", type=click.IntRange(1), help="CPU threads; by default torch's choice.")
 @click.option("--tensorboard", is_flag=True, help="Also write TensorBoard event files.")
 @click.option("--dry-run", is_flag=True, help="Print the resolved recipe, parameters and memory; do nothing.")
 @click.option("--quiet", "-q", is_flag=True, help="Only the result and warnings.")
@@ -79,8 +80,8 @@ def command(ctx: click.Context, /, **given: Any) -> None:
 
 
 def with_flags(tables: dict[str, Any], given: dict[str, Any], registry: Registry) -> dict[str, Any]:
-    """--seed, --precision and --generator-from as parts of the recipe."""
-    for key in ("seed", "precision"):
+    """--seed, --precision, --threads and --generator-from as parts of the recipe."""
+    for key in ("seed", "precision", "threads"):
         if given[key] is not None:
             tables.setdefault("run", {})[key] = given[key]
     if given["tensorboard"]:

@@ -23,6 +23,12 @@ def choose_device(name: str) -> torch.device:
     return device
 
 
+def use_threads(threads: int | None) -> None:
+    """CPU threads for torch's operations; None leaves torch's choice, one per core."""
+    if threads is not None:
+        torch.set_num_threads(threads)
+
+
 def autocast(device: torch.device, precision: str) -> AbstractContextManager[Any]:
     """bf16: matrix work in bfloat16, weights and chain state in float32."""
     if precision == "bf16":

@@ -176,8 +176,8 @@ def test_an_energy_learns_which_of_two_sets_is_data() -> None:
     "options",
     [
         {"optimizer": "adam"}, {"grad_clip": 0.1}, {"lr": 1e-3}, {"warmup_epochs": 0.0},
-        {"weight_decay": 0.1}, {"kl_anneal": 0.9}, {"kl_start": 0.5}, {"kl_balance": False}, {"spectral_bn": 0.0},
-        {"spectral_bn_start": 5.0},
+        {"weight_decay": 0.1}, {"kl_anneal": 0.9}, {"kl_start": 0.5}, {"kl_balance": False},
+        {"spectral_bn": 0.0}, {"spectral_bn_start": 5.0},
     ],
     ids=str,
 )  # fmt: skip

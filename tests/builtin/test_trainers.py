@@ -103,7 +103,7 @@ def test_annealed_penalty_is_geometric() -> None:
 
 
 def test_balance_of_equal_terms_is_the_inverse_share() -> None:
-    """Groups 2, 2, 5 from small to large: shares 1, 1, 4, 4, 6.4 × 5 (nvae.md's checked example)."""
+    """Groups 2, 2, 5 from small to large: shares 1, 1, 4, 4, 6.4 × 5."""
     sizes = [16, 16, 64, 64] + 5 * [256]
     weights = balance(torch.ones(4, 9), sizes)
     share = torch.tensor([1.0, 1, 4, 4] + 5 * [6.4])

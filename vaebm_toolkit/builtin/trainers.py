@@ -9,7 +9,7 @@ from vaebm_toolkit import Component, between, frozen, ge, gt, opt, slot
 
 @frozen
 class VaeOptions:
-    """Defaults: NVAE's (Vahdat & Kautz, 2020, table 6; nvae.md, section 7)."""
+    """Defaults: NVAE's (Vahdat & Kautz, 2020, table 6)."""
 
     generator: str = slot("generator", "nvae")
     optimizer: Literal["adamax", "adam"] = opt("adamax", "optimiser")

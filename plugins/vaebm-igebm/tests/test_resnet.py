@@ -53,7 +53,7 @@ def test_parameter_names_are_those_of_released_checkpoints():
 
 
 def formula(energy: ResNetEnergy, layout: str, x: Tensor) -> Tensor:
-    """The network written out with plain functions and weight norm by hand (nvae.md, section 8.2)."""
+    """The network written out with plain functions and weight norm by hand."""
     p = energy.state_dict()
 
     def conv(name: str, h: Tensor, padding: int) -> Tensor:

@@ -87,6 +87,17 @@ def test_estimated_activations_match_a_real_step() -> None:
     assert one_step(recipe, "pretrain", shape, parts, 8, 0)[1] == pytest.approx(real.peak, rel=0.02)
 
 
+def test_arithmetic_of_a_grouped_convolution() -> None:
+    """2 · outputs · (C_in / groups) · k² each for the output, the input's and the weight's gradient."""
+    from vaebm_toolkit.training.estimate import Flops
+
+    layer = torch.nn.Conv2d(8, 8, 3, padding=1, groups=8, bias=False, device="meta")
+    x = torch.empty(2, 8, 5, 5, device="meta", requires_grad=True)
+    with Flops() as flops:
+        layer(x).sum().backward()
+    assert flops.total == 3 * 2 * (2 * 8 * 5 * 5) * 9
+
+
 def test_flags_beat_the_recipe_and_the_recipe_beats_defaults() -> None:
     base = {"sampler": {"name": "latent-ld", "steps": 7, "step_size": 0.5}}
     merged = recipes.merge(base, {"sampler": {"steps": 9}})

@@ -73,6 +73,11 @@ class Flops(TorchDispatchMode):
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         out = func(*args, **(kwargs or {}))
+        if func is torch.ops.aten.convolution_backward.default:
+            # torch's own count takes a grouped convolution's weight gradient for a dense one
+            gradient, _, weight, *_, wanted = args
+            self.total += 2 * gradient.numel() * weight[0].numel() * (wanted[0] + wanted[1])
+            return out
         counter = flop_registry.get(func._overloadpacket)
         if counter is not None:
             self.total += counter(*args, **(kwargs or {}), out_val=out)

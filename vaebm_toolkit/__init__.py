@@ -7,11 +7,12 @@ from attrs import frozen
 
 from vaebm_toolkit.errors import DataError, RecipeError, RunError, ToolkitError
 from vaebm_toolkit.hookspecs import Component, hookimpl
-from vaebm_toolkit.options import between, derived, ge, gt, opt, slot
+from vaebm_toolkit.options import Check, between, derived, ge, gt, opt, slot
 
 __version__ = "0.1.0"
 
 __all__ = [
+    "Check",
     "Component",
     "DataError",
     "RecipeError",

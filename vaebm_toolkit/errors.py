@@ -35,6 +35,17 @@ class RunError(ToolkitError):
     """A run directory or checkpoint is missing, incomplete or damaged."""
 
 
+def quoted(path: object) -> str:
+    """A path as it can be pasted into a shell.
+
+    >>> quoted("my runs/1")
+    "'my runs/1'"
+    """
+    import shlex
+
+    return shlex.quote(str(path))
+
+
 def nearest(word: str, known: list[str] | tuple[str, ...]) -> str:
     """A hint naming the closest known word, or the list of all of them.
 

@@ -10,6 +10,7 @@ From that one line come the flag `--sampler.step-size`, the TOML key, the row in
 
 from __future__ import annotations
 
+import math
 import types
 import typing
 from collections.abc import Callable, Mapping
@@ -171,9 +172,13 @@ def from_toml(value: Any, t: Any, path: str) -> Any:
             return value
     elif t is int:
         if isinstance(value, int) and not isinstance(value, bool):
+            if abs(value) >= 2**63:
+                raise RecipeError(f"{path}: {value} is too large for a whole number of 64 bits.")
             return value
     elif t is float:
         if isinstance(value, (int, float)) and not isinstance(value, bool):
+            if not math.isfinite(value):
+                raise RecipeError(f"{path}: {value} is out of range; it must be a finite number.")
             return float(value)
     elif t is str and isinstance(value, str):
         return str(value)

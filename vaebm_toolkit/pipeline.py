@@ -18,7 +18,7 @@ from vaebm_toolkit.build import (
     build_trainer,
 )
 from vaebm_toolkit.core import Dataset, EnergyFunction, Generator, Horizon, stream
-from vaebm_toolkit.errors import RunError
+from vaebm_toolkit.errors import RunError, quoted
 from vaebm_toolkit.evaluation.sampling import Model, samples
 from vaebm_toolkit.options import derived_values
 from vaebm_toolkit.recipe import Recipe
@@ -97,7 +97,7 @@ class Pipeline:
                 raise RunError(
                     f"The generator stage stopped: {outcome.stopped}.",
                     "Start again with a smaller --pretrain.lr, or go on with what is there: "
-                    f"vaebm run --generator-from {self.run.path}",
+                    f"vaebm run --generator-from {quoted(self.run.path)}",
                 )
         load(generator, self.run.networks("pretrain"), "generator", self.run.path)
         return generator.eval()
@@ -138,6 +138,12 @@ class Pipeline:
             self.reporter.note(f"sampling {o.samples} from {name}")
             found = samples(m, range(o.samples), self.seed, o.batch_size, self.device, like)
             drawn[name] = torch.cat([x.cpu() for x in found])
+            if not torch.isfinite(drawn[name]).all():
+                raise RunError(
+                    f"Some samples of {name} are not finite: the chain diverged at test time.",
+                    "Start again with smaller steps, on the same generator: vaebm run --generator-from "
+                    f"{quoted(self.run.path)} --sampling.step-size VALUE",
+                )
         figures: dict[str, dict[str, float]] = {name: {} for name in compared}
         protocol: dict[str, Any] = {
             "samples": o.samples, "decoder": o.decoder, "seed": self.seed, "device": str(self.device),
@@ -225,7 +231,7 @@ def load(
 ) -> None:
     """Put a stored network's weights into the module built from the recipe."""
     if name not in networks:
-        raise RunError(f"{run} has no {name}.", f"Train one: vaebm run --resume {run}")
+        raise RunError(f"{run} has no {name}.", f"Train one: vaebm run --resume {quoted(run)}")
     try:
         module.load_state_dict(networks[name], assign=assign)
     except RuntimeError as e:
@@ -248,7 +254,7 @@ def load_model(run: RunDirectory, device: torch.device) -> Model:
             if run.done(stage) is None:
                 raise RunError(
                     f"{run.path} has not finished its stage {stage}.",
-                    f"Finish it: vaebm run --resume {run.path}",
+                    f"Finish it: vaebm run --resume {quoted(run.path)}",
                 )
             stored.update(run.networks(stage))
     generator = build_generator(run.recipe, shape)

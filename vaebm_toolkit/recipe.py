@@ -211,6 +211,8 @@ def resolve(tables: Mapping[str, Table], registry: Registry) -> Recipe:
     """Every slot filled and every option checked. Errors name the path of the key."""
     check_tables(tables, "recipe")
     plain = {name: parse(cls, tables.get(name, {}), name) for name, cls in PLAIN.items()}
+    for metric in plain["evaluate"].metrics:
+        registry.find("metric", metric)
     names = slot_names(tables, registry)
     parts = {}
     for table, kind in SLOTS.items():
@@ -247,7 +249,8 @@ def slot_names(tables: Mapping[str, Table], registry: Registry) -> dict[str, str
         if names[kind] == ABSENT and not optional:
             raise RecipeError(
                 f'{kind}: the trainer "{names[table]}" cannot do without one.',
-                f"Choose one with --{kind} NAME; list them: vaebm plugins list {kind}",
+                f"Choose one with --{kind} NAME; list them: vaebm plugins list {kind}"
+                + (", or train the generator alone: --trainer none" if kind in SECOND_STAGE else ""),
             )
     if "sampler" in names:
         names.setdefault("sampling", names["sampler"])

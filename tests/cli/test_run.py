@@ -154,8 +154,8 @@ def test_tensorboard_files_are_written(vaebm: Vaebm) -> None:
         (["--dataset", "gaussians25", "--generator", "nvae"], ["--generator mlp"]),
         (["--dataset", "gaussians25", "--energy", "resnet", "--pretrain.steps", "1"], ["--energy mlp"]),
         (["--generator.scales", "3"], ["8 x 8", "--generator.scales"]),
-        (["--generator-from", "nowhere"], ["nowhere", "no recipe.toml"]),
-        (["--resume", "nowhere"], ["nowhere", "no recipe.toml"]),
+        (["--generator-from", "nowhere"], ["nowhere does not exist"]),
+        (["--resume", "nowhere"], ["nowhere does not exist", "vaebm run --out nowhere"]),
     ],
 )
 def test_wrong_input_gets_one_clear_message(vaebm: Vaebm, flags: list[str], words: list[str]) -> None:
@@ -188,3 +188,37 @@ def test_a_run_that_cannot_start_leaves_nothing(vaebm: Vaebm, finished: Path) ->
                   ["--generator-from", str(finished), "--dataset.pad", "4"]):  # fmt: skip
         assert vaebm("run", *flags).code != 0
         assert not Path("runs").exists(), flags
+
+
+@pytest.mark.parametrize("flag", ["--generator.channels", "--pretrain.steps"])
+def test_a_trained_generator_keeps_its_options(vaebm: Vaebm, finished: Path, flag: str) -> None:
+    called = vaebm("run", "--generator-from", finished, flag, "9")
+    assert called.code != 0
+    assert f"{flag} cannot be given" in called.err
+
+
+def test_unknown_metrics_are_refused_before_training(vaebm: Vaebm) -> None:
+    called = vaebm("run", "--evaluate.metrics", "frechett", "--dry-run")
+    assert called.code != 0
+    assert 'no metric called "frechett"' in called.err
+
+
+def test_a_chain_that_diverges_at_test_time(vaebm: Vaebm) -> None:
+    called = vaebm("run", *TINY, "--sampling.step-size", "1e38", "--out", "with space")
+    assert called.code != 0
+    assert "not finite" in called.err
+    assert "--generator-from 'with space'" in called.err
+
+
+def test_options_of_another_part(vaebm: Vaebm) -> None:
+    called = vaebm("run", "--energy", "mlp", "--energy.layout", "auto")
+    assert called.code != 0
+    assert '--energy.layout: the energy "mlp" has no such option' in called.err
+    assert "vaebm plugins show energy/mlp" in called.err
+
+
+def test_a_path_that_does_not_exist_lists_the_runs_nearby(vaebm: Vaebm, finished: Path) -> None:
+    shutil.copytree(finished, "runs/0001-digits")
+    called = vaebm("run", "--resume", "runs/0002-digits")
+    assert "runs/0002-digits does not exist" in called.err
+    assert "runs/0001-digits" in called.err

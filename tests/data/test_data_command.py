@@ -51,7 +51,9 @@ def test_wrong_values_are_recipe_errors() -> None:
     result = vaebm("check", "--dataset", "npz", "--dataset.bits", "4")
     assert isinstance(result.exception, RecipeError)
     assert "dataset.bits" in result.exception.message
-    assert "--dataset.path" in vaebm("check", "--dataset", "npz", "--dataset.pth", "x").output
+    misspelt = vaebm("check", "--dataset", "npz", "--dataset.pth", "x").exception
+    assert isinstance(misspelt, RecipeError)
+    assert "--dataset.path" in misspelt.fix
 
 
 def test_preview_writes_a_picture(tmp_path: Path) -> None:

@@ -57,7 +57,7 @@ def test_warnings_name_files(folder_of_traps: Path) -> None:
     assert "train examples equal an earlier one, e.g. train/b.png and train/a.png" in text
     assert "test examples are also in training, e.g. test test/leak.png and train train/c.png" in text
     assert "All images are grey but stored as colour" in text
-    assert "fewer than the usual batch size" in text
+    assert "fewer than the recipes' batches" in text
 
 
 @pytest.fixture

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from typing import Literal
 
-from vaebm_toolkit import Component, between, frozen, ge, gt, opt
+from vaebm_toolkit import Check, Component, between, frozen, ge, gt, opt
 
 Shape = tuple[int, ...]
+NAMED = Check("not empty", bool)
 Channels = Literal["data", "grey", "rgb"]
 
 
@@ -21,7 +22,7 @@ class ImageOptions:
     size: int | None = opt(
         None,
         "resize the shorter side to this and crop the centre; none: as stored",
-        check=ge(1),
+        check=between(1, 4096),
         unit="pixels",
     )
     pad: int = opt(0, "black pixels added on every side", check=ge(0), unit="pixels")
@@ -61,7 +62,9 @@ class FileOptions(ImageOptions):
 
 @frozen
 class ImageFolderOptions(FileOptions):
-    path: str | None = opt(None, "a folder or zip of images: flat, one folder per class, or train/ and test/")
+    path: str | None = opt(
+        None, "a folder or zip of images: flat, one folder per class, or train/ and test/", check=NAMED
+    )
     test_path: str | None = opt(None, "the same for the test split; none: split off `test_share`")
     test_share: float = opt(
         0.1, "share held out for testing, chosen by a hash of the file name", check=between(0.001, 0.9)
@@ -72,7 +75,7 @@ class ImageFolderOptions(FileOptions):
 class NpzOptions(ImageOptions):
     path: str | None = opt(
         None, "an .npz with `images` uint8 (N, H, W, C) or (N, H, W) and maybe `labels`; or a folder "
-        "with train.npz and test.npz"
+        "with train.npz and test.npz", check=NAMED
     )  # fmt: skip
     test_path: str | None = opt(None, "the same for the test split; none: split off `test_share`")
     test_share: float = opt(
@@ -113,7 +116,7 @@ class CelebaOptions(FileOptions):
     root: str = opt("data", "folder with celeba/img_align_celeba and celeba/list_eval_partition.txt")
     download: bool = opt(False, "fetch the files into `root` if they are missing (needs `pip install gdown`)")
     size: int | None = opt(
-        64, "resize the 148 × 148 crop to this; none: leave it", check=ge(1), unit="pixels"
+        64, "resize the 148 × 148 crop to this; none: leave it", check=between(1, 4096), unit="pixels"
     )  # fmt: skip
     flip: bool = opt(True, "in training, mirror each image left to right with probability 1/2")
 
@@ -127,7 +130,10 @@ class LsunOptions(FileOptions):
     root: str = opt("data", "folder with CATEGORY_train_lmdb and CATEGORY_val_lmdb")
     category: str = opt("church_outdoor", "LSUN category")
     size: int | None = opt(
-        64, "resize the shorter side to this and crop the centre; none: as stored", check=ge(1), unit="pixels"
+        64,
+        "resize the shorter side to this and crop the centre; none: as stored",
+        check=between(1, 4096),
+        unit="pixels",
     )
     flip: bool = opt(True, "in training, mirror each image left to right with probability 1/2")
 

@@ -34,7 +34,13 @@ class Frechet(Metric):
 
 
 def pixel_frechet(options: None) -> Metric:
-    return Frechet("frechet", lambda dataset: (pixels(dataset), {"features": "pixels"}))
+    return Frechet(
+        "frechet",
+        lambda dataset: (
+            pixels(dataset),
+            {"features": "pixels" if len(dataset.shape) == 3 else "coordinates"},
+        ),
+    )
 
 
 def classifier_frechet(options: None) -> Metric:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from vaebm_toolkit.errors import ToolkitError
+from vaebm_toolkit.errors import ToolkitError, quoted
 
 
 def record(run: Any, step: int, metrics: Mapping[str, float]) -> None:
@@ -22,7 +22,7 @@ def writer(run: Any, step: int) -> Any:
     except ImportError as e:
         raise ToolkitError(
             "log.tensorboard: TensorBoard is not installed.",
-            f"Install it: pip install tensorboard, then: vaebm run --resume {run.path}",
+            f"Install it: pip install tensorboard, then: vaebm run --resume {quoted(run.path)}",
         ) from e
     # events of steps that were lost in a kill are hidden once the stage goes on before them
     return SummaryWriter(run.path / "tensorboard", purge_step=step)

@@ -59,6 +59,8 @@ def main() -> None:
     """Entry point: messages instead of tracebacks for everything a user can mend."""
     # Idle OpenMP threads must not spin: on busy cores that costs a factor of ten.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    if sys.stdout is None:  # closed by the shell
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115  for the process's life
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="replace")
@@ -77,10 +79,20 @@ def main() -> None:
         click.secho("error: ", fg="red", bold=True, nl=False, err=True)
         click.echo(str(e), err=True)
         sys.exit(e.exit_code)
+    except MemoryError:
+        click.echo("error: Out of memory.\n  Try smaller sizes or batches; see vaebm run --dry-run", err=True)
+        sys.exit(1)
     except BrokenPipeError:
         # the reader of a pipe went away, as in `vaebm plugins list | head -1`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(141)
+    except OSError as e:
+        where = f" {e.filename}" if e.filename is not None else ""
+        click.echo(
+            f"error: The system refuses{where}: {e.strerror or e}.\n  Mend that and try again.", err=True
+        )
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115  what could not be written is not tried again
+        sys.exit(1)
 
 
 def add_plugin_commands() -> None:

@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from vaebm_toolkit.errors import RecipeError, nearest
 from vaebm_toolkit.options import OptionField, fields, from_text
 from vaebm_toolkit.recipe import (
     ABSENT,
@@ -64,7 +65,10 @@ class PartsCommand(click.Command):
         ctx.meta[KEY] = base
         if not ({"-h", "--help"} & set(args)) or chosen:
             ctx.meta["extra"] = list(self.part_options(merge(base, chosen), registry, chosen, args))
-        return super().parse_args(ctx, args)
+        try:
+            return super().parse_args(ctx, args)
+        except click.NoSuchOption as e:
+            raise explained(e, registry, slot_names(merge(base, chosen), registry)) from e
 
     def get_params(self, ctx: click.Context) -> list[click.Parameter]:
         return [*super().get_params(ctx), *ctx.meta.get("extra", ())]
@@ -102,6 +106,22 @@ class PartsCommand(click.Command):
             stage = fields(StageOptions) if component.kind == "trainer" else {}
             for f in (*fields(component.options).values(), *stage.values()):
                 yield PartOption(table, f, tables.get(table, {}).get(f.key, f.default))
+
+
+def explained(e: click.NoSuchOption, registry: Registry, names: Mapping[str, str]) -> Exception:
+    """The error for an unknown `--table.key` says whose option it would have been."""
+    table, dot, key = e.option_name.lstrip("-").partition(".")
+    if not dot or names.get(table, ABSENT) == ABSENT:
+        return e
+    component = registry.find(SLOTS[table], names[table]).component
+    known = [*fields(component.options), *(fields(StageOptions) if component.kind == "trainer" else ())]
+    hint = nearest(key.replace("-", "_"), known)
+    for name in known:
+        hint = hint.replace(f'"{name}"', flag(table, name))
+    return RecipeError(
+        f'{e.option_name}: the {component.kind} "{component.name}" has no such option.',
+        f"{hint} See them: vaebm plugins show {component.kind}/{component.name}",
+    )
 
 
 def pairs(args: list[str]) -> Iterable[tuple[str, str]]:

@@ -43,7 +43,9 @@ def show(name: str) -> None:
 
     NAME may also be kind/name, where two kinds share a name.
     """
-    for registered in matching(installed(), name):
+    for i, registered in enumerate(matching(installed(), name)):
+        if i:
+            click.echo()
         show_one(registered)
 
 
@@ -52,7 +54,7 @@ def matching(registry: Registry, name: str) -> list[Registered]:
     found = [r for (k, n), r in registry.parts.items() if n == bare and kind in ("", k)]
     found = found or [r for (k, n), r in registry.shadowed.items() if n == bare and kind in ("", k)]
     if not found:
-        known = [n for _, n in registry.parts]
+        known = sorted({n for _, n in registry.parts})
         raise RecipeError(
             f'There is no part called "{name}".', f"{nearest(name, known)} List them: vaebm plugins list"
         )
@@ -67,7 +69,7 @@ def show_one(registered: Registered) -> None:
         if line:
             click.echo(line)
     for field, s in slots(c.options).items():
-        click.echo(f"Works with a {s.kind} as {field}: {s.default} unless another is chosen.")
+        click.echo(f"Works with: {s.kind} as {field}: {s.default} unless another is chosen.")
     rows = [
         [f"--{c.kind}.{key.replace('_', '-')}", f.words, text(f.default), f.unit,
          f.help + (f" ({f.check.words})" if f.check else "")]

@@ -18,7 +18,7 @@ def command() -> None:
 def list_recipes() -> None:
     """All recipes, one line each."""
     table(["recipe", "what"], [[name, recipes.summary(text)] for name, text in recipes.shipped().items()])
-    click.echo("Next: vaebm recipes show NAME, vaebm run --recipe NAME --dry-run")
+    click.echo("Next: vaebm recipes show NAME, vaebm run --recipe vaebm-cifar10 --dry-run")
 
 
 @command.command("show")

@@ -15,7 +15,7 @@ from vaebm_toolkit import recipe as recipes
 from vaebm_toolkit.cli import warn_of_problems
 from vaebm_toolkit.cli.parts import PartsCommand, part_flag, tables_of
 from vaebm_toolkit.cli.progress import reporter
-from vaebm_toolkit.errors import RecipeError, ToolkitError
+from vaebm_toolkit.errors import RecipeError, ToolkitError, quoted
 from vaebm_toolkit.registry import Registry, installed
 
 FIXED_BY_RESUME = {"resume", "device", "quiet"}
@@ -50,7 +50,7 @@ FIXED_BY_RESUME = {"resume", "device", "quiet"}
     "--device", default="auto", show_default=True, help="cpu, cuda, cuda:1, …; auto: CUDA if there is one."
 )
 @click.option("--precision", type=click.Choice(["fp32", "bf16"]), help="bf16: autocast, float32 state.")
-@click.option("--threads", type=click.IntRange(1), help="CPU threads; by default torch's choice.")
+@click.option("--threads", type=click.IntRange(1), help="CPU threads; by default the recipe's.")
 @click.option("--tensorboard", is_flag=True, help="Also write TensorBoard event files.")
 @click.option("--dry-run", is_flag=True, help="Print the resolved recipe, parameters and memory; do nothing.")
 @click.option("--quiet", "-q", is_flag=True, help="Only the result and warnings.")
@@ -72,8 +72,10 @@ def command(ctx: click.Context, /, **given: Any) -> None:
         return
     recipe = recipes.resolve(with_flags(tables_of(ctx), given, registry), registry)
     if given["dry_run"]:
+        from vaebm_toolkit.training.device import choose_device
         from vaebm_toolkit.training.estimate import describe
 
+        choose_device(given["device"])
         click.echo(recipes.dumps(recipe.tables(), header=describe(recipe, given["device"])))
         return
     execute(lambda: begin(recipe, registry, given), registry, given)
@@ -91,6 +93,9 @@ def with_flags(tables: dict[str, Any], given: dict[str, Any], registry: Registry
         from vaebm_toolkit.training.rundir import RunDirectory
 
         stored = RunDirectory.open(source, registry).recipe.tables()
+        if "generator" not in stored:
+            raise RecipeError(f"The run {source} has no generator.", "Choose another run.")
+        refuse_generator_flags(source)
         if given["generator"] is not None and given["generator"] != stored["generator"]["name"]:
             raise RecipeError(
                 f'{source} holds a generator "{stored["generator"]["name"]}", not "{given["generator"]}".',
@@ -98,6 +103,18 @@ def with_flags(tables: dict[str, Any], given: dict[str, Any], registry: Registry
             )
         tables["generator"], tables["pretrain"] = stored["generator"], stored["pretrain"]
     return tables
+
+
+def refuse_generator_flags(source: Path) -> None:
+    """A trained generator comes with its options; a flag for them would silently do nothing."""
+    for given in click.get_current_context().params.items():
+        table = given[0].partition("__")[0]
+        if "__" in given[0] and table in ("generator", "pretrain") and given[1] is not None:
+            flag = "--" + given[0].replace("__", ".").replace("_", "-")
+            raise RecipeError(
+                f"{flag} cannot be given: the generator comes trained from {source}.",
+                f"Leave it out, or train another generator: vaebm run {flag} {given[1]}",
+            )
 
 
 def refuse_changes(ctx: click.Context, run: Path) -> None:
@@ -141,7 +158,7 @@ def finished_generator(source: Any) -> dict[str, Any]:
     if source.done("pretrain") is None:
         raise RunError(
             f"{source.path} has no trained generator.",
-            f"Train it: vaebm run --resume {source.path}, or choose another run.",
+            f"Train it: vaebm run --resume {quoted(source.path)}, or choose another run.",
         )
     networks: dict[str, Any] = source.networks("pretrain")
     return networks
@@ -178,12 +195,14 @@ def execute(make: Callable[[], tuple[Any, Any]], registry: Registry, given: dict
     try:
         results = Pipeline(run, dataset, registry, show, device, stop).work()
     except KeyboardInterrupt:
-        raise ToolkitError("Stopped at once.", f"Continue: vaebm run --resume {run.path}") from None
+        raise ToolkitError("Stopped at once.", f"Continue: vaebm run --resume {quoted(run.path)}") from None
     finally:
         show.end()
         run.close()
-    if results is not None:
+    if results is None:
+        click.echo("No samples, no table: evaluate.samples is 0.")
+    else:
         from vaebm_toolkit.cli.tables import print_results
 
         print_results(results, run.path)
-    click.echo(f"Next: vaebm sample {run.path} --count 64 --out samples.png")
+    click.echo(f"Next: vaebm sample {quoted(run.path)} --count 64 --out samples.png")

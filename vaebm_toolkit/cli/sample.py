@@ -65,6 +65,12 @@ def command(
         model = model.alone()
     out = out if out is not None else run / "samples" / "sampled"
     like = next(model.generator.parameters())
+    if out.suffix not in ("", ".png", ".npz") and not out.is_dir():
+        raise RecipeError(
+            f"Samples cannot be written as {out.suffix}.", "Name a .png (one grid), a .npz, or a folder."
+        )
+    if out.is_file() and out.suffix == "":
+        raise RecipeError(f"{out} is a file, not a folder.", "Choose another --out.")
     if out.suffix == ".png" and len(model.generator.groups["x"]) != 3:
         raise RecipeError("These samples are vectors, not images.", "Write them to an array: --out NAME.npz")
     with writer(out, count) as write:
@@ -73,6 +79,6 @@ def command(
             write(x.cpu())
             made += len(x)
             if not quiet and made < count:
-                click.echo(f"{made}/{count}", err=True)
+                click.echo(f"{made}/{count} samples", err=True)
     if not quiet:
         click.echo(f"{count} samples: {out}")

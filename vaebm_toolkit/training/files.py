@@ -13,7 +13,7 @@ from typing import Any
 
 from safetensors import SafetensorError
 
-from vaebm_toolkit.errors import RunError
+from vaebm_toolkit.errors import RunError, quoted
 
 TEMPORARY = ".writing-"
 
@@ -26,20 +26,12 @@ def telling_disk_errors(path: Path) -> Iterator[None]:
     except (OSError, SafetensorError) as e:
         full = getattr(e, "errno", None) in (errno.ENOSPC, errno.EDQUOT) or "No space left" in str(e)
         reason = "the disk is full" if full else str(e)
-        run = run_of(path)
-        resume = f"vaebm run --resume {run}"
+        run = next((p for p in path.parents if (p / "recipe.toml").exists()), None)
+        then = "choose another --out." if run is None else f"continue: vaebm run --resume {quoted(run)}"
         raise RunError(
             f"Cannot write {path}: {reason}. What was complete before is untouched.",
-            f"Free some space, then: {resume}" if full else f"Mend that, then: {resume}",
+            f"{'Free some space' if full else 'Mend that'}, then {then}",
         ) from e
-
-
-def run_of(path: Path) -> Path:
-    """The run directory that a path is in; the path's folder if it is in none."""
-    for folder in (path, *path.parents):
-        if (folder / "recipe.toml").exists():
-            return folder
-    return path.parent
 
 
 def write(path: Path, content: bytes | str) -> None:

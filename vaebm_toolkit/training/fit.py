@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from vaebm_toolkit.core import Horizon, Trainer, stream
-from vaebm_toolkit.errors import RunError, ToolkitError
+from vaebm_toolkit.errors import RunError, ToolkitError, quoted
 from vaebm_toolkit.recipe import StageOptions
 from vaebm_toolkit.registry import Registry
 from vaebm_toolkit.training.batches import Batches
@@ -126,7 +126,7 @@ def fit(
             checkpoints.save(step, trainer.state_dict())
             raise Interrupted(
                 f"Stopped at step {step} of stage {stage}; nothing is lost.",
-                f"Continue: vaebm run --resume {run.path}",
+                f"Continue: vaebm run --resume {quoted(run.path)}",
             )
     if reason is not None:
         at = step

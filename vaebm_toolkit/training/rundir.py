@@ -27,7 +27,7 @@ from safetensors.torch import load, save
 from torch import Tensor
 
 from vaebm_toolkit import recipe as recipes
-from vaebm_toolkit.errors import RunError
+from vaebm_toolkit.errors import RunError, quoted
 from vaebm_toolkit.hookspecs import GROUP
 from vaebm_toolkit.options import derived_values
 from vaebm_toolkit.recipe import Recipe
@@ -54,7 +54,7 @@ class RunDirectory:
         if (path / "recipe.toml").exists():
             raise RunError(
                 f"{path} already holds a run.",
-                f"Continue it: vaebm run --resume {path}, or choose another --out.",
+                f"Continue it: vaebm run --resume {quoted(path)}, or choose another --out.",
             )
         if path.exists() and (not path.is_dir() or any(path.iterdir())):
             raise RunError(f"{path} exists and is not empty.", "Choose another --out.")
@@ -73,10 +73,11 @@ class RunDirectory:
     def open(cls, path: Path, registry: Registry) -> RunDirectory:
         """An existing run, with its recipe resolved by the parts installed now."""
         if not (path / "recipe.toml").is_file():
-            raise RunError(
-                f"{path} is not a run directory: it has no recipe.toml.",
-                f"Start a run there: vaebm run --out {path}",
-            )
+            what = "is not a run directory: it has no recipe.toml" if path.exists() else "does not exist"
+            runs = sorted(path.glob("*/recipe.toml")) or sorted(path.parent.glob("*/recipe.toml"))
+            there = f"Runs nearby: {', '.join(str(r.parent) for r in runs[-5:])}." if runs else ""
+            start = f"Start one there: vaebm run --out {quoted(path)}"
+            raise RunError(f"{path} {what}.", there or start)
         return cls(path, recipes.resolve(recipes.read(path / "recipe.toml"), registry))
 
     def lock(self) -> None:
@@ -120,7 +121,7 @@ class RunDirectory:
             flat = load(file.read_bytes())
         except (OSError, SafetensorError) as e:
             raise RunError(
-                f"{file} cannot be read: {e}.", f"Make it again: vaebm run --resume {self.path}"
+                f"{file} cannot be read: {e}.", f"Make it again: vaebm run --resume {quoted(self.path)}"
             ) from e
         out: dict[str, dict[str, Tensor]] = {}
         for key, value in flat.items():

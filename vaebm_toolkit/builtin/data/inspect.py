@@ -13,6 +13,7 @@ from torch import Tensor
 from vaebm_toolkit.core import Dataset, Split, stream
 from vaebm_toolkit.errors import DataError
 
+USUAL_BATCH = 128
 BATCH = 512
 
 
@@ -154,5 +155,9 @@ def _warnings(
         yield f"{len(shared):,} test examples are also in training, e.g. test {one} and train {other}."
     if all(s.grey for s in splits):
         yield "All images are grey but stored as colour; --dataset.channels grey keeps one value per pixel."
-    if splits[0].count < 32:
-        yield f"{splits[0].count} training examples are fewer than the usual batch size of 32."
+    if splits[0].count < USUAL_BATCH:
+        n = splits[0].count
+        yield (
+            f"{n} training examples are fewer than the recipes' batches of up to {USUAL_BATCH}: "
+            f"give vaebm run --pretrain.batch-size {max(n // 2, 1)} --trainer.batch-size {max(n // 2, 1)}."
+        )

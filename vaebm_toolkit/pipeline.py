@@ -18,7 +18,7 @@ from vaebm_toolkit.build import (
     build_trainer,
 )
 from vaebm_toolkit.core import Dataset, EnergyFunction, Generator, Horizon, stream
-from vaebm_toolkit.errors import RunError, quoted
+from vaebm_toolkit.errors import RecipeError, RunError, quoted
 from vaebm_toolkit.evaluation.sampling import Model, samples
 from vaebm_toolkit.options import derived_values
 from vaebm_toolkit.recipe import Recipe
@@ -27,7 +27,7 @@ from vaebm_toolkit.report import pictures
 from vaebm_toolkit.training.batches import Batches
 from vaebm_toolkit.training.device import use_threads
 from vaebm_toolkit.training.files import write_json
-from vaebm_toolkit.training.fit import Reporter, fit, horizon_of
+from vaebm_toolkit.training.fit import Interrupted, Reporter, fit, horizon_of
 from vaebm_toolkit.training.rundir import STAGES, RunDirectory, read_json
 
 DATA = "data.json"
@@ -93,7 +93,7 @@ class Pipeline:
         generator.to(self.device)
         if self.run.done("pretrain") is None:
             outcome = self.train("pretrain", dataset, {"generator": generator})
-            if outcome.stopped is not None:
+            if outcome.diverged:
                 raise RunError(
                     f"The generator stage stopped: {outcome.stopped}.",
                     "Start again with a smaller --pretrain.lr, or go on with what is there: "
@@ -137,7 +137,7 @@ class Pipeline:
         for name, m in compared.items():
             self.reporter.note(f"sampling {o.samples} from {name}")
             found = samples(m, range(o.samples), self.seed, o.batch_size, self.device, like)
-            drawn[name] = torch.cat([x.cpu() for x in found])
+            drawn[name] = torch.cat([self.unless_stopped(x).cpu() for x in found])
             if not torch.isfinite(drawn[name]).all():
                 raise RunError(
                     f"Some samples of {name} are not finite: the chain diverged at test time.",
@@ -163,6 +163,15 @@ class Pipeline:
                 figures[name]["mean energy"] = float(torch.cat(energies).mean())
         write_json(self.run.path / "metrics.json", {"figures": figures, "protocol": protocol})
         return Results(figures, protocol, self.pictures(dataset, drawn))
+
+    def unless_stopped(self, x: torch.Tensor) -> torch.Tensor:
+        """The batch, or the end of the run if the user asked for it between two batches."""
+        if self.stop is not None and self.stop.is_set():
+            raise Interrupted(
+                "Stopped while sampling; the trained networks are kept.",
+                f"Continue: vaebm run --resume {quoted(self.run.path)}",
+            )
+        return x
 
     def pictures(self, dataset: Dataset, drawn: dict[str, torch.Tensor]) -> list[Path]:
         o = self.recipe.evaluate
@@ -199,6 +208,13 @@ def prepare(recipe: Recipe, source: Path | None = None, networks: dict[str, Any]
             "sampler": build_sampler(recipe, "sampler", dataset.bounds),
             "buffer": build_buffer(recipe),
         }
+        trained, sampling = parts["sampler"], build_sampler(recipe, "sampling", dataset.bounds)
+        if trained is not None and sampling is not None and trained.space != sampling.space:
+            raise RecipeError(
+                f'sampling: "{recipe.names["sampling"]}" works in {sampling.space} space, but the '
+                f"energy is trained for a density in {trained.space} space.",
+                f"Use a sampler like the one in training, e.g. --sampling {recipe.names['sampler']}",
+            )
         if networks is not None and source is not None:
             load(parts["generator"], networks, "generator", source, assign=True)
         for stage, table in STAGES.items():

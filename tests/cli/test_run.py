@@ -148,6 +148,7 @@ def test_tensorboard_files_are_written(vaebm: Vaebm) -> None:
         (["--recipe", "gone.toml"], ["gone.toml", "vaebm recipes list"]),
         (["--recipe", "digit"], ['Did you mean "digits"']),
         (["--generator", "none"], ["cannot do without one", "vaebm plugins list generator"]),
+        (["--sampling", "data-ld"], ["data space", "--sampling latent-ld"]),
         (["--sampler", "data-ld"], ["latent space", "--sampler latent-ld"]),
         (["--pretrain.batch-size", "100000"], ["1437", "--pretrain.batch-size"]),
         (["--device", "cuda:99"], ["cuda:99", "--device cpu"]),

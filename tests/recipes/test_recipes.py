@@ -54,7 +54,7 @@ def test_published_settings(name: str) -> None:
 @pytest.mark.parametrize("name", ["digits", "gaussians25", "fashion_mnist", "cifar10"])
 def test_dry_runs_tell_parameters_and_memory(name: str) -> None:
     recipe = recipes.resolve(recipes.read(name), installed())
-    text = describe(recipe, "cpu")
+    text = describe(recipe)
     for words in ("generator", "energy", "parameters", "of memory", "GFLOP per step"):
         assert words in text
     assert "not estimated" not in text
@@ -63,7 +63,7 @@ def test_dry_runs_tell_parameters_and_memory(name: str) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("name", PUBLISHED)
 def test_dry_runs_of_published_settings(name: str) -> None:
-    text = describe(recipes.resolve(recipes.read(name), installed()), "cpu")
+    text = describe(recipes.resolve(recipes.read(name), installed()))
     assert f"{PUBLISHED[name][0]:,} parameters" in text
     assert "not estimated" not in text
 

@@ -89,7 +89,9 @@ def test_a_logger_can_stop_a_stage(tmp_path: Path) -> None:
     reporter = Silent()
     run = RunDirectory.create(tmp_path / "run", recipes.resolve(tables(), registry), [])
     Pipeline(run, prepare(run.recipe), registry, reporter, torch.device("cpu")).work()
-    assert json.loads((tmp_path / "run/train/done.json").read_text())["stopped"].startswith(
-        "enough at step 6"
-    )
+    done = json.loads((tmp_path / "run/train/done.json").read_text())
+    assert done["stopped"] == "enough at step 6"
+    assert (done["step"], done["diverged"]) == (6, False), "nothing is rolled back"
+    kept = Checkpoints(run.path / "train").load()[1]["extra"]["average"]
+    assert all(torch.equal(v, kept[k]) for k, v in run.networks("train")["energy"].items())
     assert [w for w in reporter.warnings if "acme-failing" in w and "a stranger's bug" in w]

@@ -74,3 +74,12 @@ def test_two_processes_cannot_share_a_run(tmp_path: Path) -> None:
     other = RunDirectory.open(tmp_path / "run", installed())
     with pytest.raises(RunError, match="Another process"):
         other.lock()
+
+
+def test_stopping_while_sampling(tmp_path: Path) -> None:
+    start(tmp_path / "run", evaluate={"samples": 8})
+    event = threading.Event()
+    event.set()
+    run = RunDirectory.open(tmp_path / "run", installed())
+    with pytest.raises(Interrupted, match="while sampling"):
+        go(run, Silent(), event)

@@ -76,7 +76,7 @@ def command(ctx: click.Context, /, **given: Any) -> None:
         from vaebm_toolkit.training.estimate import describe
 
         choose_device(given["device"])
-        click.echo(recipes.dumps(recipe.tables(), header=describe(recipe, given["device"])))
+        click.echo(recipes.dumps(recipe.tables(), header=describe(recipe)))
         return
     execute(lambda: begin(recipe, registry, given), registry, given)
 

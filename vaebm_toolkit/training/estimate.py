@@ -94,7 +94,7 @@ def count(module: nn.Module) -> int:
     return sum(p.numel() for p in module.parameters())
 
 
-def describe(recipe: Recipe, device: str) -> str:
+def describe(recipe: Recipe) -> str:
     """Lines for the head of a resolved recipe."""
     shape = data_shape(recipe)
     lines = [f"data: {' x '.join(map(str, shape))}"]

@@ -42,6 +42,8 @@ class Outcome(NamedTuple):
     """the step whose networks are kept"""
     stopped: str | None
     """why the stage ended early; None if it ran to its end"""
+    diverged: bool
+    """whether it ended early because it was unhealthy, and went back"""
 
 
 def horizon_of(settings: StageOptions, steps_per_epoch: int, seed: int, table: str) -> Horizon:
@@ -83,9 +85,10 @@ def fit(
     run.start_log(stage, step)
     reporter.stage(stage, step, horizon.steps)
     optimizers = trainer.optimizers()
-    reason = None
+    asked: str | None = None  # a logger's reason to stop: the stage ends where it is
+    reason: str | None = None  # a sign of divergence: the stage goes back
     clock, clock_step = time.perf_counter(), step
-    while step < horizon.steps and reason is None:
+    while step < horizon.steps and reason is None and asked is None:
         last = step + 1 == horizon.steps
         logged = (step + 1) % settings.log_every == 0 or last
         kept = (step + 1) % settings.checkpoint_every == 0 or last
@@ -117,13 +120,13 @@ def fit(
                 clock, clock_step = now, step
                 run.log(step, metrics)
                 reporter.metrics(step, metrics)
-                reason = reason or first_reason(registry, run, step, metrics, reporter)
-        if kept and reason is None:
+                asked = first_reason(registry, run, step, metrics, reporter)
+        interrupted = stop is not None and stop.is_set() and step < horizon.steps
+        if (kept or asked or interrupted) and reason is None:
             reason = non_finite_weights(trainer.players)
             if reason is None:
                 checkpoints.save(step, trainer.state_dict())
-        if stop is not None and stop.is_set() and reason is None and step < horizon.steps:
-            checkpoints.save(step, trainer.state_dict())
+        if interrupted and reason is None:
             raise Interrupted(
                 f"Stopped at step {step} of stage {stage}; nothing is lost.",
                 f"Continue: vaebm run --resume {quoted(run.path)}",
@@ -133,15 +136,19 @@ def fit(
         back = resume(checkpoints, trainer, reporter)
         step = 0 if back is None else back
         reason = f"{reason} at step {at}; went back to the healthy checkpoint of step {step}"
-        reporter.warn(f"stage {stage} stopped: {reason}.")
+    elif asked is not None:
+        asked = f"{asked} at step {step}"
+    stopped = reason or asked
+    if stopped is not None:
+        reporter.warn(f"stage {stage} stopped: {stopped}.")
     trainer.finish(stream(seed, stage, "finish", device=device))
     run.finish(
         stage,
         {name: module.state_dict() for name, module in trainer.networks().items()},
-        {"step": step, "steps": horizon.steps, "stopped": reason},
+        {"step": step, "steps": horizon.steps, "stopped": stopped, "diverged": reason is not None},
     )
     run.close()
-    return Outcome(step, reason)
+    return Outcome(step, stopped, reason is not None)
 
 
 def resume(checkpoints: Checkpoints, trainer: Trainer, reporter: Reporter) -> int | None:

@@ -15,14 +15,14 @@ GROUP = "vaebm_toolkit"
 hookspec = pluggy.HookspecMarker(GROUP)
 hookimpl = pluggy.HookimplMarker(GROUP)
 
-KINDS = ("generator", "energy", "sampler", "buffer", "trainer", "dataset", "metric")
+KINDS = ("generator", "energy", "sampler", "buffer", "trainer", "dataset", "metric", "importer")
 
 
 @attrs.frozen(kw_only=True)
 class Component:
     """A part that users can name. Data only: nothing is imported until it is built.
 
-    kind     one of generator, energy, sampler, buffer, trainer, dataset, metric
+    kind     one of generator, energy, sampler, buffer, trainer, dataset, metric, importer
     name     what users type, e.g. `latent-ld`
     factory  "package.module:callable", imported when the part is built
     options  an attrs class whose fields are made by `opt` and `slot`

@@ -56,6 +56,14 @@ class SlotInfo(NamedTuple):
     default: str
     help: str
     optional: bool
+    when: tuple[str, Any] | None
+
+    def used(self, cls: type, table: Mapping[str, Any]) -> bool:
+        """Whether the options `table` of the class ask for this part."""
+        if self.when is None:
+            return True
+        key, value = self.when
+        return bool(table.get(key, fields(cls)[key].default) == value)
 
 
 def opt(default: Any, help: str, *, check: Check | None = None, unit: str = "") -> Any:
@@ -67,13 +75,21 @@ def opt(default: Any, help: str, *, check: Check | None = None, unit: str = "") 
     return attrs.field(default=default, metadata={_OPTION: OptionInfo(help, unit, check)})
 
 
-def slot(kind: str, default: str, help: str = "", *, optional: bool = False) -> Any:
+def slot(
+    kind: str,
+    default: str,
+    help: str = "",
+    *,
+    optional: bool = False,
+    when: tuple[str, Any] | None = None,
+) -> Any:
     """A part this component works with, by name; `optional` allows "none".
 
     The recipe's table of that kind chooses it, and the factory receives the built object
-    as a keyword argument with the field's name.
+    as a keyword argument with the field's name. With `when=(option, value)` the part is used
+    only where that option has that value; elsewhere the factory receives None.
     """
-    return attrs.field(default=default, metadata={_SLOT: SlotInfo(kind, default, help, optional)})
+    return attrs.field(default=default, metadata={_SLOT: SlotInfo(kind, default, help, optional, when)})
 
 
 class derived:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,20 +18,18 @@ from vaebm_toolkit.build import (
     build_sampler,
     build_trainer,
 )
-from vaebm_toolkit.core import Dataset, EnergyFunction, Generator, Horizon, stream
+from vaebm_toolkit.core import Autoencoder, Dataset, EnergyFunction, Generator, Horizon, stream
 from vaebm_toolkit.errors import RecipeError, RunError, quoted
 from vaebm_toolkit.evaluation.sampling import Model, samples
 from vaebm_toolkit.options import derived_values
-from vaebm_toolkit.recipe import Recipe
+from vaebm_toolkit.recipe import EvaluateOptions, Recipe
 from vaebm_toolkit.registry import Registry
 from vaebm_toolkit.report import pictures
 from vaebm_toolkit.training.batches import Batches
 from vaebm_toolkit.training.device import use_threads
 from vaebm_toolkit.training.files import write_json
 from vaebm_toolkit.training.fit import Interrupted, Reporter, fit, horizon_of
-from vaebm_toolkit.training.rundir import STAGES, RunDirectory, read_json
-
-DATA = "data.json"
+from vaebm_toolkit.training.rundir import DATA, STAGES, RunDirectory, read_json
 
 
 class Results(NamedTuple):
@@ -108,6 +107,7 @@ class Pipeline:
         with seeded(self.seed, "energy"):
             energy = build_energy(self.recipe, dataset.shape)
         parts = {
+            "dataset": dataset,
             "generator": generator,
             "energy": None if energy is None else energy.to(self.device),
             "sampler": build_sampler(self.recipe, "sampler", dataset.bounds),
@@ -130,23 +130,23 @@ class Pipeline:
         """Pictures, and the table of the generator alone against its product with the energy."""
         o = self.recipe.evaluate
         model = load_model(self.run, self.device)
-        compared = {"generator": model.alone()} if model.energy is not None else {}
+        both = model.energy is not None and model.generator is not None
+        compared = {"generator": model.alone()} if both else {}
         compared[model_name(self.recipe)] = model
-        like = next(model.generator.parameters())
         drawn = {}
         for name, m in compared.items():
             self.reporter.note(f"sampling {o.samples} from {name}")
-            found = samples(m, range(o.samples), self.seed, o.batch_size, self.device, like)
+            found = samples(m, range(o.samples), self.seed, o.batch_size, self.device, model.like)
             drawn[name] = torch.cat([self.unless_stopped(x).cpu() for x in found])
             if not torch.isfinite(drawn[name]).all():
                 raise RunError(
                     f"Some samples of {name} are not finite: the chain diverged at test time.",
-                    "Start again with smaller steps, on the same generator: vaebm run --generator-from "
-                    f"{quoted(self.run.path)} --sampling.step-size VALUE",
+                    f"Start again with smaller steps: {self.again()} --sampling.step-size VALUE",
                 )
         figures: dict[str, dict[str, float]] = {name: {} for name in compared}
         protocol: dict[str, Any] = {
-            "samples": o.samples, "decoder": o.decoder, "seed": self.seed, "device": str(self.device),
+            "samples": o.samples, "decoder": o.decoder if model.generator is not None else "none",
+            "seed": self.seed, "device": str(self.device), **settings_of(o),
         }  # fmt: skip
         if "sampling" in self.recipe.parts:
             part = self.recipe.parts["sampling"]
@@ -163,6 +163,12 @@ class Pipeline:
                 figures[name]["mean energy"] = float(torch.cat(energies).mean())
         write_json(self.run.path / "metrics.json", {"figures": figures, "protocol": protocol})
         return Results(figures, protocol, self.pictures(dataset, drawn))
+
+    def again(self) -> str:
+        """The command for another second stage like this one."""
+        if "generator" in self.recipe.parts:
+            return f"vaebm run --generator-from {quoted(self.run.path)}"
+        return f"vaebm run --recipe {quoted(self.run.path / 'recipe.toml')}"
 
     def unless_stopped(self, x: torch.Tensor) -> torch.Tensor:
         """The batch, or the end of the run if the user asked for it between two batches."""
@@ -195,14 +201,21 @@ def plan(recipe: Recipe, stage: str, dataset: Dataset) -> tuple[Batches, Horizon
     return batches, horizon_of(settings, batches.steps_per_epoch, seed, table)
 
 
-def prepare(recipe: Recipe, source: Path | None = None, networks: dict[str, Any] | None = None) -> Dataset:
+def prepare(
+    recipe: Recipe,
+    source: Path | None = None,
+    networks: dict[str, Any] | None = None,
+    finished: Collection[str] = (),
+) -> Dataset:
     """Read the data, and fit all parts together on the meta device, before anything is written.
 
-    `networks` of the run `source` are checked against the recipe's generator.
+    `networks` of the run `source` are checked against the recipe's generator. Stages that are
+    `finished` need not fit the data: their batches may be larger than it.
     """
     dataset = build_dataset(recipe)
     with torch.device("meta"):
         parts = {
+            "dataset": dataset,
             "generator": build_generator(recipe, dataset.shape),
             "energy": build_energy(recipe, dataset.shape),
             "sampler": build_sampler(recipe, "sampler", dataset.bounds),
@@ -215,10 +228,19 @@ def prepare(recipe: Recipe, source: Path | None = None, networks: dict[str, Any]
                 f"energy is trained for a density in {trained.space} space.",
                 f"Use a sampler like the one in training, e.g. --sampling {recipe.names['sampler']}",
             )
+        if networks is not None and source is not None and parts["generator"] is None:
+            raise RecipeError(
+                f"--generator-from {quoted(source)}: the trainer {recipe.names['trainer']} as set here has "
+                "no use for a generator.",
+                "Leave it out, or let chains start from its samples: --trainer.start generator",
+            )
         if networks is not None and source is not None:
             load(parts["generator"], networks, "generator", source, assign=True)
+        if "pretrain" in recipe.parts and isinstance(parts["generator"], Autoencoder):
+            examples = torch.arange(min(64, len(dataset.train)), device="cpu")
+            parts["generator"].check_data(dataset.train.batch(examples))
         for stage, table in STAGES.items():
-            if table in recipe.parts:
+            if table in recipe.parts and stage not in finished:
                 build_trainer(recipe, table, plan(recipe, stage, dataset)[1], parts)
     return dataset
 
@@ -226,6 +248,18 @@ def prepare(recipe: Recipe, source: Path | None = None, networks: dict[str, Any]
 def model_name(recipe: Recipe) -> str:
     """The trainer's name for what it trains; the generator's if there is no second stage."""
     return recipe.parts["trainer"].name if "trainer" in recipe.parts else "generator"
+
+
+def settings_of(o: EvaluateOptions) -> dict[str, Any]:
+    """What else changes samples, where it is not as usual."""
+    found: dict[str, Any] = {}
+    if o.temperature != (1.0,):
+        found["temperature"] = ", ".join(f"{t:g}" for t in o.temperature)
+    if o.head_temperature != 1.0:
+        found["head temperature"] = o.head_temperature
+    if o.stretch:
+        found["stretched"] = "each to its own minimum and maximum"
+    return found
 
 
 class seeded:
@@ -258,8 +292,31 @@ def load(
         ) from e
 
 
-def load_model(run: RunDirectory, device: torch.device) -> Model:
-    """The model of a finished run, ready to sample from."""
+def load_autoencoder(run: RunDirectory, device: torch.device) -> Autoencoder:
+    """The generator of a run's finished first stage, with its encoder, in eval mode."""
+    generator = build_generator(run.recipe, tuple(read_json(run.path / DATA)["shape"]))
+    if not isinstance(generator, Autoencoder):
+        raise RunError(f"{run.path} has no generator that can encode.", "Choose a run with one.")
+    if run.done("pretrain") is None:
+        raise RunError(
+            f"{run.path} has no trained generator.", f"Train it: vaebm run --resume {quoted(run.path)}"
+        )
+    use_threads(run.recipe.run.threads)
+    load(generator, run.networks("pretrain"), "generator", run.path)
+    return generator.to(device).eval().requires_grad_(False)
+
+
+def load_model(
+    run: RunDirectory,
+    device: torch.device,
+    temperature: tuple[float, ...] | None = None,
+    head_temperature: float | None = None,
+) -> Model:
+    """The model of a finished run, ready to sample from.
+
+    Temperatures are those of its recipe unless given: of the latent groups (one, or one each, coarse
+    to fine) and of the decoder's own noise.
+    """
     use_threads(run.recipe.run.threads)
     about = read_json(run.path / DATA)
     shape = tuple(about["shape"])
@@ -274,19 +331,41 @@ def load_model(run: RunDirectory, device: torch.device) -> Model:
                 )
             stored.update(run.networks(stage))
     generator = build_generator(run.recipe, shape)
-    if generator is None:
-        raise RunError(f"The recipe of {run.path} has no generator.", "Add one: --generator NAME")
-    load(generator, stored, "generator", run.path)
+    if generator is not None:
+        load(generator, stored, "generator", run.path)
+        o = run.recipe.evaluate
+        latent = o.temperature if temperature is None else temperature
+        head = o.head_temperature if head_temperature is None else head_temperature
+        generator = at_temperature(generator.to(device).eval().frozen(), latent, head)
     energy: EnergyFunction | None = None
     if "trainer" in run.recipe.parts:
         energy = build_energy(run.recipe, shape)
     if energy is not None:
         load(energy, stored, "energy", run.path)
         energy.to(device).eval().requires_grad_(False)
+    sampler = build_sampler(run.recipe, "sampling", bounds) if energy is not None else None
+    if generator is None and (sampler is None or sampler.space != "data"):
+        raise RunError(
+            f"The recipe of {run.path} has no generator, and nothing else to sample from.",
+            "Start a run with one: vaebm run --generator NAME",
+        )
     return Model(
-        generator.to(device).eval().frozen(),
+        generator,
         energy,
-        build_sampler(run.recipe, "sampling", bounds) if energy is not None else None,
+        sampler,
+        shape,
         bounds,
         run.recipe.evaluate.decoder == "mean",
+        run.recipe.evaluate.stretch,
     )
+
+
+def at_temperature(generator: Generator, latent: tuple[float, ...], head: float) -> Generator:
+    """The generator itself where all temperatures are 1."""
+    groups = len(generator.groups) - 1
+    if len(latent) not in (1, groups):
+        raise RecipeError(
+            f"evaluate.temperature: {len(latent)} temperatures for {groups} latent groups.",
+            f"Give one for all, or {groups}, coarse to fine, e.g. {','.join(['0.7'] * groups)}",
+        )
+    return generator if set(latent) == {1.0} and head == 1.0 else generator.tempered(latent, head)

@@ -14,7 +14,7 @@ from typing import Any, Literal
 from attrs import frozen
 
 from vaebm_toolkit.errors import RecipeError, nearest
-from vaebm_toolkit.options import between, fields, ge, gt, opt, parse, slots, to_toml
+from vaebm_toolkit.options import SlotInfo, between, fields, ge, gt, opt, parse, slots, to_toml
 from vaebm_toolkit.registry import Registered, Registry
 
 Table = dict[str, Any]
@@ -30,6 +30,7 @@ SLOTS = {  # table -> kind, in the order of a recipe
     "trainer": "trainer",
     "sampling": "sampler",
 }
+FIRST_STAGE = ("generator", "pretrain")
 SECOND_STAGE = ("energy", "sampler", "buffer", "trainer", "sampling")
 DEFAULT_PRETRAIN, DEFAULT_TRAINER = "vae", "vaebm"
 ABSENT = "none"
@@ -61,6 +62,15 @@ class EvaluateOptions:
     metrics: tuple[str, ...] = opt(("frechet",), "metric components to compute")
     decoder: Literal["mean", "sample"] = opt(
         "mean", "x is the decoder's mean at the final ε, as the released code saves it, or its sample"
+    )
+    temperature: tuple[float, ...] = opt(
+        (1.0,),
+        "of the latent groups: their σ times this; one for all, or one each, coarse to fine",
+        check=ge(0),
+    )
+    head_temperature: float = opt(1.0, "of the decoder's own noise", check=gt(0))
+    stretch: bool = opt(
+        False, "stretch each sample to its own minimum and maximum, as the released code saves images"
     )
     grid: int = opt(64, "images in each picture", check=between(1, 4096))
 
@@ -196,9 +206,11 @@ def merge(base: Mapping[str, Table], over: Mapping[str, Table]) -> dict[str, Tab
             old = {k: v for k, v in old.items() if length.get(k) not in table}
         out[name] = {**old, **table}
     for follower, leader in (("sampling", "sampler"),):
-        chosen = out.get(leader, {}).get("name")
-        if over.get(leader, {}).get("name") and out.get(follower, {}).get("name", chosen) != chosen:
-            out[follower] = {**over.get(follower, {}), "name": chosen}
+        chosen = over.get(leader, {}).get("name")
+        if chosen is None or follower not in out or "name" in over.get(follower, {}):
+            continue
+        if base.get(leader, {}).get("name", chosen) != chosen or out[follower].get("name", chosen) != chosen:
+            out[follower] = dict(over.get(follower, {}))  # it follows the new one
     return out
 
 
@@ -210,6 +222,7 @@ def base_recipe(registry: Registry, dataset: str) -> str:
 def resolve(tables: Mapping[str, Table], registry: Registry) -> Recipe:
     """Every slot filled and every option checked. Errors name the path of the key."""
     check_tables(tables, "recipe")
+    tables = used(tables, registry)
     plain = {name: parse(cls, tables.get(name, {}), name) for name, cls in PLAIN.items()}
     for metric in plain["evaluate"].metrics:
         registry.find("metric", metric)
@@ -231,24 +244,46 @@ def resolve(tables: Mapping[str, Table], registry: Registry) -> Recipe:
     return Recipe(parts=parts, names=names, **plain)
 
 
+def used(tables: Mapping[str, Table], registry: Registry) -> Mapping[str, Table]:
+    """The tables without the generator and its stage where the second stage's trainer asks for none.
+
+    So a recipe has a generator if and only if the model does: samples of a run in data space start
+    from its generator's samples if there is one, else from noise.
+    """
+    table = tables.get("trainer", {})
+    name = str(table.get("name", DEFAULT_TRAINER))
+    if name == ABSENT or any(s.kind == "generator" for s in used_slots(name, table, registry)):
+        return tables
+    return {t: values for t, values in tables.items() if t not in FIRST_STAGE}
+
+
+def used_slots(trainer: str, table: Mapping[str, Any], registry: Registry) -> list[SlotInfo]:
+    """The parts that a trainer needs with the options of its table."""
+    options = registry.find("trainer", trainer).component.options
+    return [s for s in slots(options).values() if options is not None and s.used(options, table)]
+
+
 def slot_names(tables: Mapping[str, Table], registry: Registry) -> dict[str, str]:
     """Table -> component name: the ones given, and the ones that the trainers need."""
     names = {t: str(tables[t]["name"]) for t in SLOTS if "name" in tables.get(t, {})}
     names.setdefault("dataset", DEFAULT_DATASET)
     names.setdefault("trainer", DEFAULT_TRAINER)
-    needed = {}
+    needed: dict[str, tuple[str, SlotInfo]] = {}
     for table in ("trainer", "pretrain"):
-        if table == "pretrain" and "generator" in names:
+        without = names["trainer"] != ABSENT and names.get("generator", ABSENT) == ABSENT
+        if table == "pretrain" and not without:
             names.setdefault("pretrain", DEFAULT_PRETRAIN)
         if names.get(table, ABSENT) == ABSENT:
             continue
-        for slot in slots(registry.find("trainer", names[table]).component.options).values():
-            needed[slot.kind] = (table, slot.optional)
+        for slot in used_slots(names[table], tables.get(table, {}), registry):
+            if slot.kind not in needed or needed[slot.kind][1].optional:
+                needed[slot.kind] = (table, slot)
             names.setdefault(slot.kind, slot.default)
-    for kind, (table, optional) in needed.items():
-        if names[kind] == ABSENT and not optional:
+    for kind, (table, slot) in needed.items():
+        if names[kind] == ABSENT and not slot.optional:
+            why = f" with {table}.{slot.when[0]} = {slot.when[1]}" if slot.when is not None else ""
             raise RecipeError(
-                f'{kind}: the trainer "{names[table]}" cannot do without one.',
+                f'{kind}: the trainer "{names[table]}" cannot do without one{why}.',
                 f"Choose one with --{kind} NAME; list them: vaebm plugins list {kind}"
                 + (", or train the generator alone: --trainer none" if kind in SECOND_STAGE else ""),
             )

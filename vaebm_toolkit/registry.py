@@ -73,11 +73,12 @@ class Registry:
         if key in self.parts:
             holder = self.parts[key].distribution
             full = f"{registered.distribution}:{c.name}"
+            use = f"vaebm import {full}" if c.kind == "importer" else f"--{c.kind} {full}"
             self.problems.append(
                 Problem(
                     registered.distribution,
                     f'its {c.kind} "{c.name}" has a name that {holder} already uses.',
-                    f"Use it as --{c.kind} {full}",
+                    f"Use it as {use}",
                 )
             )
         else:

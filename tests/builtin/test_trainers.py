@@ -93,6 +93,7 @@ def test_kl_coefficient() -> None:
     assert kl_coefficient(0, 100, 0.3, 1e-4) == 1e-4
     assert kl_coefficient(15, 100, 0.3, 1e-4) == pytest.approx(0.5)
     assert kl_coefficient(30, 100, 0.3, 1e-4) == 1.0
+    assert kl_coefficient(90, 1000, 0.3, 1e-4, 1e-4) == pytest.approx(0.2996666667)  # NVAE's own, at step 90
 
 
 def test_annealed_penalty_is_geometric() -> None:
@@ -123,7 +124,7 @@ def test_vae_loss_is_the_formula() -> None:
     reference = copy.deepcopy(trainer.generator)
     (update,) = trainer.updates(images(), 1, stream(0))
     elbo = reference.elbo(images(), stream(0))
-    beta = 1 / 3  # step 1 of 0.3 · 10
+    beta = (1 - 1e-4 * 10) / 3  # step 1 of 0.3 · 10
     c = balance(elbo.kl, group_sizes(reference))
     expected = (beta * (c * elbo.kl).sum(1) - elbo.log_px).mean() + 0.1 * update.metrics["penalty"]
     torch.testing.assert_close(update.loss, expected)

@@ -21,6 +21,9 @@ WITHOUT_TORCH = [
     ["recipes", "show", "digits"],
     ["sample", "--help"],
     ["data", "--help"],
+    ["import", "--help"],
+    ["import", "nvae", "--help"],
+    ["plugins", "show", "importer/nvae"],
 ]
 
 

@@ -223,3 +223,34 @@ def test_a_path_that_does_not_exist_lists_the_runs_nearby(vaebm: Vaebm, finished
     called = vaebm("run", "--resume", "runs/0002-digits")
     assert "runs/0002-digits does not exist" in called.err
     assert "runs/0001-digits" in called.err
+
+
+def test_a_second_recipe_lies_over_the_first_and_flags_over_both(vaebm: Vaebm) -> None:
+    out = vaebm("run", "--recipe", "digits", "--recipe", "official", "--sampler.steps", "3", "--dry-run").out
+    tables = tomllib.loads(out)
+    assert (tables["sampler"]["target"], tables["sampler"]["steps"]) == ("official", 3)
+    assert tables["dataset"]["name"] == "digits"
+    assert tables["sampler"]["step_size"] == 0.01
+
+
+def test_an_option_set_alone_lies_over_the_data_sets_own_recipe(vaebm: Vaebm) -> None:
+    own = tomllib.loads(vaebm("run", "--dataset", "mnist", "--dry-run").out)
+    over = tomllib.loads(vaebm("run", "--dataset", "mnist", "--recipe", "paper", "--dry-run").out)
+    assert over["pretrain"] == {**own["pretrain"], "bn_passes": 500, "bn_batch_size": 16}
+    assert over["generator"] == own["generator"]
+
+
+def test_a_generator_with_a_discrete_head_is_refused_for_chains(vaebm: Vaebm) -> None:
+    result = vaebm("run", *TINY, "--generator.head", "logistic", "--out", "r")
+    assert result.code == 2
+    assert "no chain in ε-space can follow an energy of x" in result.err
+    assert "--generator.head gaussian" in result.err
+    assert not Path("r").exists()
+
+
+def test_a_bernoulli_head_needs_binary_data(vaebm: Vaebm) -> None:
+    flags = ["--generator.channels", "4", "--generator.head", "bernoulli", "--trainer", "none"]
+    result = vaebm("run", *flags, "--out", "r")
+    assert result.code == 2
+    assert "--dataset.binarise true" in result.err
+    assert not Path("r").exists()

@@ -32,6 +32,22 @@ def test_fields_and_slots_are_told_apart() -> None:
     assert slots(Options)["energy"].default == "resnet"
 
 
+@frozen
+class Conditional:
+    start: Literal["noise", "generator"] = opt("noise", "start")
+    generator: str = slot("generator", "none", when=("start", "generator"))
+    energy: str = slot("energy", "resnet")
+
+
+def test_a_slot_can_depend_on_an_option() -> None:
+    generator, energy = slots(Conditional)["generator"], slots(Conditional)["energy"]
+    assert energy.used(Conditional, {"start": "generator"})
+    assert energy.used(Conditional, {})
+    assert generator.used(Conditional, {"start": "generator"})
+    assert not generator.used(Conditional, {"start": "noise"})
+    assert not generator.used(Conditional, {})
+
+
 @pytest.mark.parametrize(
     ("table", "words"),
     [

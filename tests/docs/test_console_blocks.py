@@ -14,6 +14,8 @@ from PIL import Image
 
 from vaebm_toolkit import cli
 
+from ..cli.released import energy_file, igebm_file, nvae_file
+
 ROOT = Path(__file__).parents[2]
 PAGES = [p for p in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))) if "$ vaebm" in p.read_text()]
 SHORT = (
@@ -40,13 +42,17 @@ def test_console_blocks(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPa
     rng = np.random.default_rng(0)
     for i in range(40):
         Image.fromarray(rng.integers(0, 256, (40, 36, 3), dtype=np.uint8)).save(f"my-images/{i}.png")
+    nvae_file()
+    energy_file("EBM_30000.pth")
+    igebm_file()
     for line in commands(page):
         args = shlex.split(line)
         if args[1] == "run" and not {"--resume", "--dry-run"} & set(args):
             short = shlex.split(SHORT)
-            if "--generator-from" in args:
-                short = [f for pair in zip(short[::2], short[1::2], strict=True)
-                         if not pair[0].startswith(("--generator", "--pretrain")) for f in pair]  # fmt: skip
+            taken = ["--generator", "--pretrain"] if {"--generator-from", "--energy-from"} & set(args) else []
+            taken += ["--energy"] if "--energy-from" in args else []
+            short = [f for pair in zip(short[::2], short[1::2], strict=True)
+                     if not pair[0].startswith(tuple(taken)) for f in pair]  # fmt: skip
             args += short
         monkeypatch.setattr("sys.argv", args)
         with contextlib.suppress(SystemExit):

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from vaebm_toolkit.core import WeightNormConv2d, frozen
+from vaebm_toolkit.core import NormalisedConv2d, SpectralPenalty, WeightNormConv2d, buffers_restored, frozen
 
 
 def network() -> nn.Sequential:
@@ -106,3 +106,45 @@ def test_data_dependent_initialisation():
     out = conv(x).transpose(0, 1).flatten(1)
     torch.testing.assert_close(out.mean(1), torch.zeros(5), atol=1e-12, rtol=0)
     torch.testing.assert_close(out.std(1), torch.full((5,), 0.2), rtol=1e-4, atol=0)
+
+
+class Doubled(NormalisedConv2d):
+    """Somebody else's effective weight; `moving` ones must not be held."""
+
+    moving = False
+
+    @property
+    def holdable(self) -> bool:
+        return not self.moving
+
+    def normalised_weight(self) -> torch.Tensor:
+        return 2 * self.weight
+
+
+def test_any_normalised_convolution_is_held_and_penalised():
+    conv, x = Doubled(2, 3, 3), torch.randn(1, 2, 5, 5)
+    torch.testing.assert_close(conv(x), nn.functional.conv2d(x, 2 * conv.weight, conv.bias))
+    with frozen(conv):
+        assert torch.equal(conv.held_weight, 2 * conv.weight)
+    top = torch.linalg.svdvals(2 * conv.weight.flatten(1)).max()
+    torch.testing.assert_close(SpectralPenalty(conv, warmup=500)(), top)
+
+
+def test_a_convolution_can_say_that_its_weight_must_not_be_held():
+    conv = Doubled(2, 3, 3)
+    conv.moving = True
+    with frozen(conv):
+        assert conv.held_weight is None
+        assert not conv.weight.requires_grad
+    assert conv.weight.requires_grad
+
+
+def test_buffers_are_put_back_also_after_an_exception():
+    net = nn.BatchNorm2d(3)
+    before = {k: v.clone() for k, v in net.state_dict().items()}
+    with buffers_restored(net):
+        net(torch.randn(4, 3, 2, 2))
+        assert not torch.equal(net.running_mean, before["running_mean"])
+    with pytest.raises(ZeroDivisionError), buffers_restored(net):
+        _ = net(torch.randn(4, 3, 2, 2)) / (1 // 0)
+    assert all(torch.equal(v, before[k]) for k, v in net.state_dict().items())

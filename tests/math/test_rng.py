@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from vaebm_toolkit.core import RowStreams, randn, randn_like, stream
+from vaebm_toolkit.core import RowStreams, data_noise, rand, randn, randn_like, stream
 
 
 def row_streams(n: int) -> RowStreams:
@@ -45,3 +45,19 @@ def test_noise_takes_shape_and_type_from_its_model(device):
     like = torch.zeros(2, 3, dtype=torch.float32, device=device)
     noise = randn_like(like, stream(0, "x"))
     assert (noise.shape, noise.dtype, noise.device.type) == (like.shape, like.dtype, like.device.type)
+
+
+def test_uniform_noise_is_uniform_row_by_row():
+    """Mean ½ and variance 1/12 within 4 standard errors; a row's does not depend on the batch."""
+    x = rand((50, 800), row_streams(50))
+    assert 0 <= x.min() < x.max() < 1
+    assert abs(x.mean() - 0.5) < 4 * (1 / 12 / x.numel()) ** 0.5
+    assert abs(x.var() - 1 / 12) < 4 * (1 / 180 / x.numel()) ** 0.5
+    assert torch.equal(rand((3, 800), row_streams(3)), x[:3])
+
+
+def test_noise_in_data_space_keeps_to_the_bounds():
+    x = data_noise((3, 8, 8), (-2.0, 0.5), 20, row_streams(20))["x"]
+    assert x.shape == (20, 3, 8, 8)
+    assert torch.equal(x, -2 + 2.5 * rand((20, 3, 8, 8), row_streams(20)))
+    assert torch.equal(data_noise((2,), None, 4, row_streams(4))["x"], randn((4, 2), row_streams(4)))

@@ -9,6 +9,7 @@ import torch
 
 from vaebm_toolkit import recipe as recipes
 from vaebm_toolkit.build import build_energy, build_generator
+from vaebm_toolkit.errors import RecipeError
 from vaebm_toolkit.registry import installed
 from vaebm_toolkit.training.estimate import count, describe
 
@@ -24,6 +25,52 @@ PUBLISHED = {  # VAEBM, tables 6 and 7: energy parameters, groups, and some valu
                                            "trainer.batch_size": 16,
                                            "pretrain.spectral_bn_start": 10.0, "dataset.bits": 5}),
 }  # fmt: skip
+
+
+NVAES = {  # NVAE, table 6: groups, generator parameters as built here, and some values
+    "nvae-mnist": ((1, 28, 28), 15, 33_363_134, {"generator.head": "bernoulli", "dataset.binarise": True,
+                                                 "pretrain.epochs": 400, "pretrain.spectral_bn": 0.01}),
+    "nvae-cifar10": ((3, 32, 32), 30, 130_852_480, {"generator.head": "logistic-mixture",
+                                                    "generator.flows": 1, "pretrain.spectral_bn": 0.01}),
+    "nvae-celeba64": ((3, 64, 64), 35, 153_281_364, {"generator.channels": 64, "generator.groups": 20,
+                                                     "generator.ada_groups": True}),
+    "nvae-celebahq256": ((3, 256, 256), 36, 330_798_664, {"generator.bits": 5, "dataset.bits": 5,
+                                                          "generator.min_groups": 4, "generator.flows": 2,
+                                                          "pretrain.spectral_bn_start": 1.0}),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", NVAES)
+def test_nvaes_own_settings(name: str) -> None:
+    shape, groups, parameters, values = NVAES[name]
+    recipe = recipes.resolve(recipes.read(name), installed())
+    tables = recipe.tables()
+    for path, value in values.items():
+        table, key = path.split(".")
+        assert tables[table][key] == value, path
+    assert tables["trainer"] == {"name": "none"}
+    with torch.device("meta"):
+        generator = build_generator(recipe, shape)
+    assert (len(generator.groups) - 1, count(generator)) == (groups, parameters)
+
+
+@pytest.mark.parametrize(
+    ("name", "target", "buffer", "clip", "passes", "stretch"),
+    [("official", "official", "none", True, 1, True), ("paper", "exact", "replay", False, 500, False)],
+)
+def test_option_sets_lie_over_a_recipe(
+    name: str, target: str, buffer: str, clip: bool, passes: int, stretch: bool
+) -> None:
+    """Everything else stays the recipe's."""
+    base = recipes.read("vaebm-cifar10")
+    tables = recipes.resolve(recipes.merge(base, recipes.read(name)), installed()).tables()
+    assert tables["sampler"]["target"] == target
+    assert tables["sampling"]["target"] == target
+    assert tables["buffer"]["name"] == buffer
+    assert tables["trainer"]["moment_clip"] == clip
+    assert tables["pretrain"]["bn_passes"] == passes
+    assert tables["evaluate"]["stretch"] == stretch
+    assert (tables["sampler"]["step_size"], tables["generator"]["channels"]) == (8e-5, 128)
 
 
 @pytest.mark.parametrize("name", recipes.shipped())
@@ -46,7 +93,10 @@ def test_published_settings(name: str) -> None:
     shape = {"vaebm-cifar10": (3, 32, 32), "vaebm-celebahq256": (3, 256, 256)}.get(name, (3, 64, 64))
     with torch.device("meta"):
         assert count(build_energy(recipe, shape)) == parameters
-        assert len(build_generator(recipe, shape).groups) == groups + 1
+        generator = build_generator(recipe, shape)
+    assert len(generator.groups) == groups + 1
+    if name == "vaebm-cifar10":
+        assert count(generator) == 130_744_004
     assert tables["sampler"]["target"] == "exact"
     assert (tables["trainer"]["beta1"], tables["trainer"]["beta2"]) == (0.99, 0.999)
 
@@ -131,3 +181,60 @@ def test_test_time_sampling_follows_the_training_sampler() -> None:
     base = {"sampler": {"name": "latent-ld", "step_size": 0.5}, "sampling": {"steps": 99}}
     sampling = recipes.resolve(base, installed()).parts["sampling"].options
     assert (sampling.steps, sampling.step_size) == (99, 0.5)
+
+
+def test_igebms_settings() -> None:
+    """Du & Mordatch, 2019; their step λ = 10 is η = 20 here. No generator, and no stage for one."""
+    recipe = recipes.resolve(recipes.read("igebm-cifar10"), installed())
+    tables = recipe.tables()
+    for path, value in {
+        "sampler.steps": 60, "sampler.step_size": 20.0, "sampler.noise_scale": 0.005,
+        "sampler.grad_clip": 0.01, "sampler.clamp": True, "buffer.capacity": 10_000, "buffer.reuse": 0.95,
+        "buffer.anneal_steps": 0, "trainer.batch_size": 128, "trainer.energy_l2": 1.0, "trainer.lr": 1e-4,
+        "trainer.beta1": 0.0, "trainer.beta2": 0.999, "trainer.start": "noise", "energy.width": 128,
+        "sampling.steps": 150,
+    }.items():  # fmt: skip
+        table, key = path.split(".")
+        assert tables[table][key] == value, path
+    assert not {"generator", "pretrain"} & set(tables)
+    text = describe(recipe)
+    assert "energy igebm: 5,134,593 parameters" in text
+    assert "GFLOP per step" in text
+    assert "not estimated" not in text
+
+
+DATA_SPACE = {"trainer": {"name": "ebm"}, "sampler": {"name": "data-ld"}}
+
+
+def test_chains_from_noise_need_no_generator() -> None:
+    """Whatever recipe it starts from: none is built, trained, or shown."""
+    for base in ({}, recipes.read("digits")):
+        recipe = recipes.resolve(recipes.merge(base, DATA_SPACE), installed())
+        assert not {"generator", "pretrain"} & set(recipe.parts)
+        again = recipes.resolve(tomllib.loads(recipes.dumps(recipe.tables())), installed())
+        assert again == recipe
+
+
+def test_chains_from_a_generator_keep_it_and_its_stage() -> None:
+    over = {**DATA_SPACE, "trainer": {"name": "ebm", "start": "generator"}}
+    recipe = recipes.resolve(recipes.merge(recipes.read("digits"), over), installed())
+    assert recipe.parts["generator"].options.channels == 16
+    assert recipe.parts["pretrain"].stage.epochs == 60
+    assert recipes.resolve(tomllib.loads(recipes.dumps(recipe.tables())), installed()) == recipe
+
+
+def test_chains_from_a_generator_that_is_not_there() -> None:
+    with pytest.raises(RecipeError, match=r"with trainer\.start = generator") as e:
+        recipes.resolve({**DATA_SPACE, "trainer": {"name": "ebm", "start": "generator"}}, installed())
+    assert "--generator NAME" in e.value.fix
+
+
+def test_another_sampler_drops_the_test_time_options_of_the_first() -> None:
+    base = {"sampler": {"name": "latent-ld"}, "sampling": {"target": "official", "steps": 3}}
+    merged = recipes.merge(base, {**DATA_SPACE, "sampling": {"steps": 9}})
+    sampling = recipes.resolve(merged, installed()).parts["sampling"]
+    assert (sampling.name, sampling.options.steps) == ("data-ld", 9)
+    apart = recipes.merge(base, {**DATA_SPACE, "sampling": {"name": "latent-ld"}})
+    assert apart["sampling"]["name"] == "latent-ld", "what is named is not overruled"
+    kept = recipes.merge(base, {"sampler": {"name": "latent-ld", "steps": 5}})
+    assert kept["sampling"] == {"target": "official", "steps": 3}

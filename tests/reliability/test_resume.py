@@ -64,3 +64,26 @@ def test_a_checkpoint_cut_in_half_costs_only_its_steps(tmp_path: Path, whole: di
 
     shutil.rmtree(run / "train/damaged-step-00000008")
     assert left_by(run) == whole
+
+
+DATA_SPACE = {
+    "sampler": {"name": "data-ld", "steps": 2, "step_size": 20.0},
+    "buffer": {"reuse": 0.95, "anneal_steps": 0},
+}
+
+
+@pytest.mark.parametrize("start_from", ["noise", "generator"])
+@pytest.mark.parametrize("advance", ["training", "always"])
+def test_a_stage_in_data_space_resumes_too(tmp_path: Path, start_from: str, advance: str) -> None:
+    over = {
+        **DATA_SPACE,
+        "energy": {"name": "igebm", "advance": advance},
+        "trainer": {"name": "ebm", "start": start_from},
+        "pretrain": {"steps": 2},
+    }
+    start(tmp_path / "whole", **over)
+    assert (tmp_path / "whole/pretrain").exists() == (start_from == "generator")
+    with pytest.raises(KeyboardInterrupt):
+        start(tmp_path / "run", Silent(("train", 7)), **over)
+    resume(tmp_path / "run")
+    assert left_by(tmp_path / "run") == left_by(tmp_path / "whole")

@@ -91,6 +91,9 @@ class MnistOptions(ImageOptions):
     """Default: 28 × 28 as published; NVAE pads by 2."""
 
     root: str = opt("data", _ROOT)
+    binarise: bool = opt(
+        False, "each value 0 or 1 with its grey as probability, drawn anew at every access in training"
+    )
     download: bool = opt(False, "fetch the files into `root` if they are missing")
 
     @property

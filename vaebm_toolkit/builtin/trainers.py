@@ -21,6 +21,9 @@ class VaeOptions:
         0.3, "share of training over which the KL coefficient rises to 1", check=between(0, 1)
     )
     kl_start: float = opt(1e-4, "smallest KL coefficient", check=between(0, 1))
+    kl_constant: float = opt(
+        1e-4, "share of training before that rise begins, with the smallest coefficient", check=between(0, 1)
+    )
     kl_balance: bool = opt(True, "balance the KL terms of the groups while the coefficient is below 1")
     spectral_bn: float = opt(0.1, "coefficient λ of the spectral and BatchNorm penalties", check=ge(0))
     spectral_bn_start: float | None = opt(
@@ -29,6 +32,7 @@ class VaeOptions:
     grad_clip: float | None = opt(None, "largest norm of the gradient of all weights", check=gt(0))
     bn_passes: int = opt(0, "passes of BatchNorm re-calibration after training; 0: none", check=ge(0))
     bn_batch_size: int = opt(16, "samples per re-calibration pass", check=gt(0))
+    bn_temperature: float = opt(1.0, "temperature of those samples", check=gt(0))
 
 
 @frozen
@@ -52,6 +56,32 @@ class VaebmOptions:
     init_batches: int = opt(5, "training batches for the data-dependent initialisation", check=ge(0))
 
 
+@frozen
+class EbmOptions:
+    """Defaults: IGEBM on CIFAR-10 (Du & Mordatch, 2019)."""
+
+    dataset: str = slot("dataset", "digits", "its range is where noise starts")
+    generator: str = slot("generator", "none", "its samples are starts", when=("start", "generator"))
+    energy: str = slot("energy", "igebm")
+    sampler: str = slot("sampler", "data-ld")
+    buffer: str = slot("buffer", "replay", optional=True)
+    start: Literal["noise", "generator"] = opt(
+        "noise",
+        "chains start from uniform noise over the data's range (normal where there is none), and no "
+        "generator is used or trained; or from the generator's samples",
+    )
+    lr: float = opt(1e-4, "Adam's learning rate", check=gt(0))
+    lr_min: float | None = opt(None, "cosine decay to this by the last step; none: constant", check=ge(0))
+    beta1: float = opt(0.0, "Adam's decay of the first moment", check=between(0, 1))
+    beta2: float = opt(0.999, "Adam's decay of the second moment", check=between(0, 1))
+    weight_decay: float = opt(0.0, "L2 coefficient on the energy's weights", check=ge(0))
+    moment_clip: bool = opt(True, "clip each gradient element to ±(3·√v̂ + 0.1)")
+    spectral: float = opt(0.0, "coefficient α_s of the spectral penalty", check=ge(0))
+    energy_l2: float = opt(1.0, "coefficient α of mean E(x⁺)² + E(x⁻)²", check=ge(0))
+    ema: float = opt(0.0, "decay of the moving average of the energy's weights; 0: none", check=between(0, 1))
+    init_batches: int = opt(5, "training batches for the data-dependent initialisation", check=ge(0))
+
+
 COMPONENTS = (
     Component(
         kind="trainer",
@@ -68,5 +98,13 @@ COMPONENTS = (
         options=VaebmOptions,
         summary="trains the energy against chains on h(x, z), the generator fixed",
         cite="Xiao et al., VAEBM, ICLR 2021, arXiv 2010.00654, eq. 5",
+    ),
+    Component(
+        kind="trainer",
+        name="ebm",
+        factory="vaebm_toolkit.builtin.ebm:EbmTrainer",
+        options=EbmOptions,
+        summary="trains an energy of the data against chains on data, IGEBM's",
+        cite="Du & Mordatch, NeurIPS 2019, arXiv 1903.08689, algorithm 1",
     ),
 )

@@ -44,6 +44,9 @@ class VaeTrainer(Trainer):
     def optimizers(self) -> Mapping[str, Optimizer]:
         return {"generator": self.optimizer}
 
+    def prepare(self, batches: Iterator[Tensor], rng: torch.Generator) -> None:
+        self.generator.initialise(next(batches))
+
     def updates(self, x: Tensor, step: int, rng: torch.Generator) -> Iterator[Update]:
         o, h = self.options, self.horizon
         set_lr(
@@ -53,7 +56,7 @@ class VaeTrainer(Trainer):
                 warmup=round(o.warmup_epochs * h.steps_per_epoch),
             ),
         )  # fmt: skip
-        beta = kl_coefficient(step, h.steps, o.kl_anneal, o.kl_start)
+        beta = kl_coefficient(step, h.steps, o.kl_anneal, o.kl_start, o.kl_constant)
         elbo = self.generator.elbo(x, rng)
         weights = torch.ones_like(elbo.kl[0])
         if o.kl_balance and beta < 1:
@@ -72,8 +75,9 @@ class VaeTrainer(Trainer):
         yield Update("generator", loss, metrics)
 
     def finish(self, rng: torch.Generator) -> None:
-        if self.options.bn_passes:
-            self.generator.recalibrate(self.options.bn_passes, self.options.bn_batch_size, rng)
+        o = self.options
+        if o.bn_passes:
+            self.generator.recalibrate(o.bn_passes, o.bn_batch_size, rng, o.bn_temperature)
 
     def extra_state(self) -> dict[str, Any]:
         return {"spectral": self.spectral.state_dict()}
@@ -87,9 +91,9 @@ def clip_norm(weights: list[Tensor], limit: float) -> None:
     torch.nn.utils.clip_grad_norm_(weights, limit)
 
 
-def kl_coefficient(step: int, steps: int, anneal: float, start: float) -> float:
-    """β = max(min(step / (anneal · steps), 1), start) (NVAE, appendix A)."""
-    return max(min(step / max(anneal * steps, 1e-9), 1.0), start)
+def kl_coefficient(step: int, steps: int, anneal: float, start: float, constant: float = 0.0) -> float:
+    """β = max(min((step − constant · steps) / (anneal · steps), 1), start) (NVAE, appendix A)."""
+    return max(min((step - constant * steps) / max(anneal * steps, 1e-9), 1.0), start)
 
 
 def penalty_strength(beta: float, final: float, start: float | None) -> float:

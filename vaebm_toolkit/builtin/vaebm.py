@@ -2,144 +2,28 @@
 
 from __future__ import annotations
 
-import copy
-from collections.abc import Iterator, Mapping
-from itertools import islice
-from typing import Any
-
 import torch
-from torch import Tensor, nn
-from torch.optim import Adam, Optimizer
+from torch import Tensor
 
-from vaebm_toolkit import RecipeError
+from vaebm_toolkit.builtin.contrast import ContrastTrainer
 from vaebm_toolkit.builtin.trainers import VaebmOptions
-from vaebm_toolkit.core import (
-    Buffer,
-    EnergyFunction,
-    Generator,
-    Horizon,
-    MomentClippedAdam,
-    Sampler,
-    SpectralPenalty,
-    State,
-    Trainer,
-    Update,
-    frozen,
-    run_chain,
-    set_lr,
-    standard_normal,
-    target_density,
-    update_average,
-    warmup_cosine,
-    without_data_noise,
-)
+from vaebm_toolkit.core import Generator, State, standard_normal
 
 
-class VaebmTrainer(Trainer):
-    """Minimises mean E(x⁺) − mean E(x⁻) + α_s · spectral, x⁻ from a chain on h (VAEBM, eq. 5)."""
+class VaebmTrainer(ContrastTrainer):
+    """Chains on h run in ε-space, x⁻ = T(ε) (VAEBM, eq. 5)."""
 
-    def __init__(
-        self,
-        options: VaebmOptions,
-        horizon: Horizon,
-        generator: Generator,
-        energy: EnergyFunction,
-        sampler: Sampler,
-        buffer: Buffer | None,
-    ) -> None:
-        if sampler.space != "latent":
-            raise RecipeError(
-                "sampler: the trainer vaebm needs one that works in latent space.",
-                "Choose one, e.g. --sampler latent-ld; list them: vaebm plugins list sampler",
-            )
-        self.options, self.horizon = options, horizon
-        self.generator, self.energy = generator.frozen(), energy
-        self.sampler, self.buffer = sampler, buffer
-        self.players = {"energy": energy}
-        adam = MomentClippedAdam if options.moment_clip else Adam
-        self.optimizer = adam(
-            energy.parameters(),
-            lr=options.lr,
-            betas=(options.beta1, options.beta2),
-            weight_decay=options.weight_decay,
-        )
-        self.spectral = SpectralPenalty(energy, seed=horizon.seed)
-        self.average = copy.deepcopy(energy).requires_grad_(False) if options.ema else None
+    name, space, usual_sampler = "vaebm", "latent", "latent-ld"
+    options: VaebmOptions
+    generator: Generator
 
-    def optimizers(self) -> Mapping[str, Optimizer]:
-        return {"energy": self.optimizer}
-
-    def networks(self) -> Mapping[str, nn.Module]:
-        return {"energy": self.energy if self.average is None else self.average}
-
-    def prepare(self, batches: Iterator[Tensor], rng: torch.Generator) -> None:
-        if self.options.init_batches:
-            self.energy.initialise(torch.cat(list(islice(batches, self.options.init_batches))))
-        if self.average is not None:
-            self.average.load_state_dict(self.energy.state_dict())
-
-    def updates(self, x: Tensor, step: int, rng: torch.Generator) -> Iterator[Update]:
-        o = self.options
-        if o.lr_min is not None:
-            set_lr(
-                self.optimizer,
-                warmup_cosine(step, peak=o.lr, floor=o.lr_min, warmup=0, total=self.horizon.steps),
-            )
-        end, chain = self.chain(x, step, rng)
-        negatives = self.decode(end)
-        energy = self.energy(torch.cat([x, negatives.to(x.dtype)]))
-        positive, negative = energy.chunk(2)
-        gap = positive.mean() - negative.mean()
-        loss = gap
-        metrics = {
-            "energy_gap": gap,
-            "energy_data": positive.mean(),
-            "energy_samples": negative.mean(),
-            **chain,
-        }
-        if o.spectral and self.spectral.convolutions:
-            metrics["spectral"] = self.spectral()
-            loss = loss + o.spectral * metrics["spectral"]
-        if o.energy_l2:
-            loss = loss + o.energy_l2 * (positive.square().mean() + negative.square().mean())
-        yield Update("energy", loss, metrics)
-        if self.average is not None:
-            update_average(self.average, self.energy, min(o.ema, (1 + step) / (10 + step)))
-
-    def chain(self, x: Tensor, step: int, rng: torch.Generator) -> tuple[State, dict[str, Tensor]]:
-        """Chain ends on h, and the last step's diagnostics."""
-        start = standard_normal(self.generator.groups, len(x), rng, like=x)
-        if self.buffer is not None:
-            start = self.buffer.draw(start, step, rng)
-        last: dict[str, Tensor] = {}
-        with frozen(self.energy):
-            density = target_density(self.sampler, self.generator, self.energy)
-            end = run_chain(
-                self.sampler, start, density, rng,
-                observe=lambda k, state, diagnostics: last.update(diagnostics),
-            )  # fmt: skip
-        if self.buffer is not None:
-            self.buffer.push(end)
-            last.update({k: torch.as_tensor(v) for k, v in self.buffer.metrics().items()})
-        return end, {f"chain_{k}": v for k, v in last.items()}
+    def start(self, x: Tensor, rng: torch.Generator) -> State:
+        return standard_normal(self.generator.groups, len(x), rng, like=x)
 
     @torch.no_grad()
-    def decode(self, eps: State) -> Tensor:
-        """x⁻ of the loss: the decoder's sample or its mean."""
-        eps = without_data_noise(eps) if self.options.negatives == "mean" else eps
-        x = self.generator.decode(eps).x
+    def decode(self, end: State) -> Tensor:
+        """The decoder's sample, within the sampler's bounds if it has any, or its mean."""
+        if self.options.negatives == "mean":
+            return self.generator.mean(end)
+        x = self.generator.decode(end).x
         return x if self.sampler.bounds is None else x.clamp(*self.sampler.bounds)
-
-    def extra_state(self) -> dict[str, Any]:
-        return {
-            "spectral": self.spectral.state_dict(),
-            "buffer": None if self.buffer is None else self.buffer.state_dict(),
-            "average": None if self.average is None else self.average.state_dict(),
-        }
-
-    def load_extra_state(self, state: Mapping[str, Any]) -> None:
-        self.spectral.load_state_dict(state["spectral"])
-        if self.buffer is not None:
-            self.buffer.load_state_dict(state["buffer"])
-        if self.average is not None:
-            self.average.load_state_dict(state["average"])

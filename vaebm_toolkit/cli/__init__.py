@@ -14,6 +14,9 @@ from vaebm_toolkit.errors import ToolkitError
 COMMANDS = {  # name -> (module, one line for --help)
     "run": ("vaebm_toolkit.cli.run", "Train a generator and an energy on your data, sample, compare."),
     "sample": ("vaebm_toolkit.cli.sample", "Draw samples from a run, to PNG files or npz."),
+    "import": ("vaebm_toolkit.cli.importing", "Make a run of a checkpoint of NVAE, VAEBM or IGEBM."),
+    "latents": ("vaebm_toolkit.cli.latents", "Encode, reconstruct and interpolate with a run's generator."),
+    "likelihood": ("vaebm_toolkit.cli.likelihood", "Bounds on log p(x) of a run's generator."),
     "data": ("vaebm_toolkit.cli.data", "Preview and check a data set before step 0."),
     "recipes": ("vaebm_toolkit.cli.recipes", "List and show the recipes that ship with the toolkit."),
     "plugins": ("vaebm_toolkit.cli.plugins", "List the installed parts, and show one's options."),

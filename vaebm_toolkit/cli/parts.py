@@ -14,6 +14,7 @@ from vaebm_toolkit.recipe import (
     ABSENT,
     DEFAULT_DATASET,
     PLAIN,
+    SECOND_STAGE,
     SLOTS,
     StageOptions,
     Table,
@@ -77,16 +78,17 @@ class PartsCommand(click.Command):
         """The parts named on the command line, and the recipe's tables below them."""
         given = dict(pairs(args))
         chosen = {t: {"name": given[f"--{t}"]} for t in self.tables if f"--{t}" in given}
-        if "--recipe" in given:
-            base = read(given["--recipe"])
-        elif (
-            "--dataset" not in given and (recipe := Path(given.get("--generator-from", ""), RECIPE)).is_file()
-        ):
-            base = read(recipe)  # everything as in the run that the generator comes from
+        over: dict[str, Table] = {}
+        for source in (value for name, value in pairs(args) if name == "--recipe"):
+            over = merge(over, read(source))
+        if "dataset" in over:  # a whole recipe; without a data set it lies over the data set's own
+            return chosen, over
+        if (runs := trained_runs(given)) and ("--dataset" not in given or "--energy-from" in given):
+            base = as_in(runs, registry, chosen)
         else:
             dataset = given.get("--dataset")
             base = read(base_recipe(registry, dataset or DEFAULT_DATASET))
-        return chosen, base
+        return chosen, merge(base, over)
 
     def part_options(
         self, tables: Mapping[str, Table], registry: Registry, chosen: Mapping[str, Any], args: list[str]
@@ -106,6 +108,28 @@ class PartsCommand(click.Command):
             stage = fields(StageOptions) if component.kind == "trainer" else {}
             for f in (*fields(component.options).values(), *stage.values()):
                 yield PartOption(table, f, tables.get(table, {}).get(f.key, f.default))
+
+
+def trained_runs(given: Mapping[str, str]) -> list[dict[str, Table]]:
+    """The recipes of the runs that a generator and an energy are taken from, in this order."""
+    recipes = (Path(given[f], RECIPE) for f in ("--generator-from", "--energy-from") if f in given)
+    return [read(recipe) for recipe in recipes if recipe.is_file()]
+
+
+def as_in(runs: list[dict[str, Table]], registry: Registry, chosen: Mapping[str, Table]) -> dict[str, Table]:
+    """Everything as in the run that the trained network comes from.
+
+    A run that trained a generator alone has no second stage: where one is not refused in so many
+    words, it is that of the energy's run if that corrects a generator, else the data set's own.
+    """
+    base = runs[0]
+    if base.get("trainer", {}).get("name") != ABSENT or chosen.get("trainer", {}).get("name") == ABSENT:
+        return base
+    dataset = {**base.get("dataset", {}), **chosen.get("dataset", {})}.get("name", DEFAULT_DATASET)
+    paired = [run for run in runs[1:] if "generator" in run]
+    stage = paired[0] if paired else read(base_recipe(registry, dataset))
+    first = {table: values for table, values in base.items() if table not in SECOND_STAGE}
+    return {**first, **{table: values for table, values in stage.items() if table in SECOND_STAGE}}
 
 
 def explained(e: click.NoSuchOption, registry: Registry, names: Mapping[str, str]) -> Exception:

@@ -68,10 +68,12 @@ def show_one(registered: Registered) -> None:
     for line in (c.summary, f"Source: {c.cite}" if c.cite else ""):
         if line:
             click.echo(line)
+    if c.kind == "importer":
+        click.echo(f"Use it: vaebm import {c.name} CHECKPOINT --out RUN")
     for field, s in slots(c.options).items():
         click.echo(f"Works with: {s.kind} as {field}: {s.default} unless another is chosen.")
     rows = [
-        [f"--{c.kind}.{key.replace('_', '-')}", f.words, text(f.default), f.unit,
+        [part_flag(c.kind, key), f.words, text(f.default), f.unit,
          f.help + (f" ({f.check.words})" if f.check else "")]
         for cls in (c.options, StageOptions if c.kind == "trainer" else None)
         for key, f in fields(cls).items()
@@ -81,6 +83,12 @@ def show_one(registered: Registered) -> None:
     if c.options is not None:
         for value, words in derived_values(c.options()).values():
             click.echo(f"With the defaults, {words} = {text(value)}")
+
+
+def part_flag(kind: str, key: str) -> str:
+    """--sampler.step-size; an importer's options are those of its own command."""
+    prefix = "" if kind == "importer" else f"{kind}."
+    return f"--{prefix}{key}".replace("_", "-")
 
 
 def text(value: Any) -> str:

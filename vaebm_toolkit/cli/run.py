@@ -28,7 +28,13 @@ FIXED_BY_RESUME = {"resume", "device", "quiet"}
     epilog="Every option of a chosen part is a flag, e.g. --sampler.step-size 1e-4. See them all: "
     "vaebm run --generator nvae --sampler latent-ld --help, or vaebm plugins show NAME.",
 )
-@click.option("--recipe", metavar="NAME|FILE", help="Recipe to start from; by default the data set's own.")
+@click.option(
+    "--recipe",
+    metavar="NAME|FILE",
+    multiple=True,
+    help="Recipe to start from; by default the data set's own. A second one lies over the first, e.g. "
+    "official or paper.",
+)
 @part_flag("dataset", "What to learn from: digits (default), image-folder, npz, mnist, …")
 @part_flag("generator", "Maps noise to data, e.g. nvae.")
 @part_flag("pretrain", "Trainer of the generator's own stage, e.g. vae.")
@@ -43,6 +49,12 @@ FIXED_BY_RESUME = {"resume", "device", "quiet"}
     type=click.Path(path_type=Path),
     metavar="RUN",
     help="Take this run's trained generator, and its recipe for what is not given; skip the first stage.",
+)
+@click.option(
+    "--energy-from",
+    type=click.Path(path_type=Path),
+    metavar="RUN",
+    help="Train this run's energy further, with its optimiser's state where it has one.",
 )
 @click.option("--resume", type=click.Path(path_type=Path), metavar="RUN", help="Continue this run.")
 @click.option("--seed", type=click.IntRange(0), help="Seed of every random stream.")
@@ -70,7 +82,9 @@ def command(ctx: click.Context, /, **given: Any) -> None:
         refuse_changes(ctx, given["resume"])
         execute(lambda: go_on(given["resume"], registry), registry, given)
         return
-    recipe = recipes.resolve(with_flags(tables_of(ctx), given, registry), registry)
+    tables = tables_of(ctx)
+    given["generator_from"] = generator_source(tables, given, registry)
+    recipe = recipes.resolve(with_flags(tables, given, registry), registry)
     if given["dry_run"]:
         from vaebm_toolkit.training.device import choose_device
         from vaebm_toolkit.training.estimate import describe
@@ -81,39 +95,64 @@ def command(ctx: click.Context, /, **given: Any) -> None:
     execute(lambda: begin(recipe, registry, given), registry, given)
 
 
+def generator_source(tables: dict[str, Any], given: dict[str, Any], registry: Registry) -> Path | None:
+    """--generator-from; an energy that corrects a generator goes on with it unless another is asked for."""
+    chosen: Path | None = given["generator_from"]
+    source: Path | None = given["energy_from"]
+    if chosen is not None or source is None or given["generator"] is not None:
+        return chosen
+    corrects = (source / "pretrain" / "done.json").is_file()
+    return source if corrects and "generator" in recipes.used(tables, registry) else None
+
+
 def with_flags(tables: dict[str, Any], given: dict[str, Any], registry: Registry) -> dict[str, Any]:
-    """--seed, --precision, --threads and --generator-from as parts of the recipe."""
+    """--seed, --precision, --threads, --generator-from and --energy-from as parts of the recipe."""
     for key in ("seed", "precision", "threads"):
         if given[key] is not None:
             tables.setdefault("run", {})[key] = given[key]
     if given["tensorboard"]:
         tables.setdefault("log", {})["tensorboard"] = True
-    source = given["generator_from"]
-    if source is not None:
-        from vaebm_toolkit.training.rundir import RunDirectory
-
-        stored = RunDirectory.open(source, registry).recipe.tables()
-        if "generator" not in stored:
-            raise RecipeError(f"The run {source} has no generator.", "Choose another run.")
-        refuse_generator_flags(source)
-        if given["generator"] is not None and given["generator"] != stored["generator"]["name"]:
+    if given["generator_from"] is not None:
+        tables.update(trained(given, "generator", ("generator", "pretrain"), registry))
+    if given["energy_from"] is not None:
+        if tables.get("trainer", {}).get("name") == recipes.ABSENT:
             raise RecipeError(
-                f'{source} holds a generator "{stored["generator"]["name"]}", not "{given["generator"]}".',
-                "Leave --generator out: it is taken from the run.",
+                "--energy-from names an energy to train further, but the trainer is none.",
+                "Choose a trainer, e.g. --trainer vaebm, or leave --energy-from out.",
             )
-        tables["generator"], tables["pretrain"] = stored["generator"], stored["pretrain"]
+        tables.update(trained(given, "energy", ("energy",), registry))
     return tables
 
 
-def refuse_generator_flags(source: Path) -> None:
-    """A trained generator comes with its options; a flag for them would silently do nothing."""
+def trained(
+    given: dict[str, Any], kind: str, tables: tuple[str, ...], registry: Registry
+) -> dict[str, recipes.Table]:
+    """The recipe's `tables` of the run that a trained generator or energy is taken from."""
+    from vaebm_toolkit.training.rundir import RunDirectory
+
+    source = given[f"{kind}_from"]
+    stored = RunDirectory.open(source, registry).recipe.tables()
+    if stored.get(kind, {}).get("name", recipes.ABSENT) == recipes.ABSENT:
+        raise RecipeError(f"The run {source} has no {kind}.", "Choose another run.")
+    refuse_flags(source, kind, tables)
+    if given[kind] is not None and given[kind] != stored[kind]["name"]:
+        article = "an" if kind == "energy" else "a"
+        raise RecipeError(
+            f'{source} holds {article} {kind} "{stored[kind]["name"]}", not "{given[kind]}".',
+            f"Leave --{kind} out: it is taken from the run.",
+        )
+    return {table: stored[table] for table in tables}
+
+
+def refuse_flags(source: Path, kind: str, tables: tuple[str, ...]) -> None:
+    """A trained network comes with its options; a flag for them would silently do nothing."""
     for given in click.get_current_context().params.items():
         table = given[0].partition("__")[0]
-        if "__" in given[0] and table in ("generator", "pretrain") and given[1] is not None:
+        if "__" in given[0] and table in tables and given[1] is not None:
             flag = "--" + given[0].replace("__", ".").replace("_", "-")
             raise RecipeError(
-                f"{flag} cannot be given: the generator comes trained from {source}.",
-                f"Leave it out, or train another generator: vaebm run {flag} {given[1]}",
+                f"{flag} cannot be given: the {kind} comes trained from {source}.",
+                f"Leave it out, or train another {kind}: vaebm run {flag} {given[1]}",
             )
 
 
@@ -140,37 +179,36 @@ def begin(recipe: recipes.Recipe, registry: Registry, given: dict[str, Any]) -> 
 
     out = given["out"] or next_path(Path("runs"), recipe.parts["dataset"].name)
     RunDirectory.refuse_taken(out)
-    if given["generator_from"] is None:
+    source = networks = energy = trainer = None
+    if given["generator_from"] is not None:
+        source = RunDirectory.open(given["generator_from"], registry)
+        networks = source.finished_generator()
+        dataset = prepare(recipe, source.path, networks, finished=("pretrain",))
+    else:
         dataset = prepare(recipe)
-        return dataset, RunDirectory.create(out, recipe, sys.argv)
-    source = RunDirectory.open(given["generator_from"], registry)
-    networks = finished_generator(source)
-    dataset = prepare(recipe, source.path, networks)
-    run = RunDirectory.create(out, recipe, sys.argv)
-    run.finish("pretrain", networks, {"from": str(source.path.resolve()), "stopped": None})
+    if given["energy_from"] is not None:
+        from vaebm_toolkit.training.starting import begin_at, starting_trainer
+
+        energy = RunDirectory.open(given["energy_from"], registry)
+        trainer, start = starting_trainer(recipe, dataset, energy)
+    with RunDirectory.being_made(out, recipe, sys.argv) as run:
+        if source is not None and networks is not None:
+            run.finish("pretrain", networks, {"from": str(source.path.resolve()), "stopped": None})
+        if energy is not None:
+            moved = begin_at(run, trainer, start)
+            if not given["quiet"]:
+                what = "its optimiser goes on" if moved else "with a new optimiser"
+                click.echo(f"energy of {energy.path} from training step {start.step}, {what}", err=True)
     return dataset, run
-
-
-def finished_generator(source: Any) -> dict[str, Any]:
-    """The networks of a run's generator stage, or an error that says how to get them."""
-    from vaebm_toolkit.errors import RunError
-
-    if source.done("pretrain") is None:
-        raise RunError(
-            f"{source.path} has no trained generator.",
-            f"Train it: vaebm run --resume {quoted(source.path)}, or choose another run.",
-        )
-    networks: dict[str, Any] = source.networks("pretrain")
-    return networks
 
 
 def go_on(path: Path, registry: Registry) -> tuple[Any, Any]:
     """The data and the directory of a run to continue."""
     from vaebm_toolkit.pipeline import prepare
-    from vaebm_toolkit.training.rundir import RunDirectory
+    from vaebm_toolkit.training.rundir import STAGES, RunDirectory
 
     run = RunDirectory.open(path, registry)
-    return prepare(run.recipe), run
+    return prepare(run.recipe, finished=[stage for stage in STAGES if run.done(stage)]), run
 
 
 def execute(make: Callable[[], tuple[Any, Any]], registry: Registry, given: dict[str, Any]) -> None:

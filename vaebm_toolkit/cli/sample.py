@@ -8,6 +8,8 @@ import click
 
 from vaebm_toolkit.cli import warn_of_problems
 from vaebm_toolkit.errors import RecipeError
+from vaebm_toolkit.options import fields, from_text
+from vaebm_toolkit.recipe import EvaluateOptions
 from vaebm_toolkit.registry import installed
 
 
@@ -39,17 +41,24 @@ from vaebm_toolkit.registry import installed
     show_default=True,
     help="How many at a time; changes nothing but speed and memory.",
 )
+@click.option(
+    "--temperature",
+    metavar="T[,T…]",
+    help="Of the latent groups: one for all, or one each, coarse to fine; by default the recipe's.",
+)
+@click.option("--head-temperature", type=click.FloatRange(0, min_open=True), help="Of the decoder's noise.")
 @click.option("--device", default="auto", show_default=True, help="cpu, cuda, …")
 @click.option("--quiet", "-q", is_flag=True, help="Only warnings.")
 def command(
     run: Path, count: int, out: Path | None, generator_only: bool, first: int, seed: int,
-    batch_size: int, device: str, quiet: bool,
+    batch_size: int, temperature: str | None, head_temperature: float | None, device: str, quiet: bool,
 ) -> None:  # fmt: skip
     """Draw samples with the sampler recipe stored in RUN.
 
     \b
     vaebm sample runs/0001-digits                          64 PNG files
     vaebm sample runs/0001-digits -n 10000 --out x.npz     one array
+    vaebm sample runs/0001-digits --generator-only --temperature 0.7
     """
     warn_of_problems()
     from vaebm_toolkit.evaluation.sampling import samples
@@ -60,25 +69,39 @@ def command(
 
     directory = RunDirectory.open(run, installed())
     where = choose_device(device)
-    model = load_model(directory, where)
+    latent = None if temperature is None else numbers(temperature)
+    model = load_model(directory, where, latent, head_temperature)
+    if model.generator is None and (generator_only or latent is not None or head_temperature is not None):
+        raise RecipeError(
+            f"{run} has no generator: it is an energy alone.",
+            "Leave --generator-only, --temperature and --head-temperature out.",
+        )
     if generator_only:
         model = model.alone()
     out = out if out is not None else run / "samples" / "sampled"
-    like = next(model.generator.parameters())
     if out.suffix not in ("", ".png", ".npz") and not out.is_dir():
         raise RecipeError(
             f"Samples cannot be written as {out.suffix}.", "Name a .png (one grid), a .npz, or a folder."
         )
     if out.is_file() and out.suffix == "":
         raise RecipeError(f"{out} is a file, not a folder.", "Choose another --out.")
-    if out.suffix == ".png" and len(model.generator.groups["x"]) != 3:
+    if out.suffix == ".png" and len(model.shape) != 3:
         raise RecipeError("These samples are vectors, not images.", "Write them to an array: --out NAME.npz")
     with writer(out, count) as write:
         made = 0
-        for x in samples(model, range(first, first + count), seed, batch_size, where, like):
+        for x in samples(model, range(first, first + count), seed, batch_size, where, model.like):
             write(x.cpu())
             made += len(x)
             if not quiet and made < count:
                 click.echo(f"{made}/{count} samples", err=True)
     if not quiet:
         click.echo(f"{count} samples: {out}")
+
+
+def numbers(text: str) -> tuple[float, ...]:
+    """Temperatures of --temperature, checked as those of a recipe are."""
+    field = fields(EvaluateOptions)["temperature"]
+    values: tuple[float, ...] = from_text(text, field.type, "--temperature")
+    if not values or (field.check is not None and not all(field.check.holds(v) for v in values)):
+        raise RecipeError(f"--temperature {text}: give one or more numbers, at least 0.")
+    return values

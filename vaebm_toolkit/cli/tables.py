@@ -43,6 +43,7 @@ def print_results(results: Results, run: Path) -> None:
     chain = f"{sampler['name']}, {sampler['steps']} steps; " if sampler else ""
     click.echo(
         f"({p['samples']} samples, decoder {p['decoder']}, {chain}seed {p['seed']}, {p['device']}"
+        + "".join(f"; {k} {p[k]}" for k in ("temperature", "head temperature", "stretched") if k in p)
         + "".join(
             f"; {k}: " + ", ".join(f"{a} {b}" for a, b in v.items())
             for k, v in p.items()

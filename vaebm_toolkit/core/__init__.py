@@ -7,7 +7,7 @@ from vaebm_toolkit.core.densities import (
     official_latent_density,
     target_density,
 )
-from vaebm_toolkit.core.freeze import frozen
+from vaebm_toolkit.core.freeze import buffers_restored, frozen
 from vaebm_toolkit.core.interfaces import (
     Autoencoder,
     Buffer,
@@ -24,13 +24,16 @@ from vaebm_toolkit.core.interfaces import (
     State,
     Trainer,
     Update,
+    spherical,
     square_norm,
 )
-from vaebm_toolkit.core.layers import WeightNormConv2d
+from vaebm_toolkit.core.layers import NormalisedConv2d, WeightNormConv2d
 from vaebm_toolkit.core.optim import MomentClippedAdam, set_lr, update_average, warmup_cosine
-from vaebm_toolkit.core.rng import RowStreams, randn, randn_like, stream
+from vaebm_toolkit.core.released import Imported, adam_moments, tensors
+from vaebm_toolkit.core.rng import RowStreams, rand, randn, randn_like, stream
 from vaebm_toolkit.core.spectral import BatchNormPenalty, SpectralPenalty
-from vaebm_toolkit.core.state import is_finite, standard_normal, without_data_noise
+from vaebm_toolkit.core.state import data_noise, generated, is_finite, standard_normal
+from vaebm_toolkit.core.tempered import Tempered, per_group
 
 __all__ = [
     "Autoencoder",
@@ -42,32 +45,42 @@ __all__ = [
     "EnergyFunction",
     "Generator",
     "Horizon",
+    "Imported",
     "LogDensity",
     "Metric",
     "MomentClippedAdam",
+    "NormalisedConv2d",
     "RowStreams",
     "Sampler",
     "SpectralPenalty",
     "Split",
     "State",
+    "Tempered",
     "Trainer",
     "Update",
     "WeightNormConv2d",
+    "adam_moments",
+    "buffers_restored",
     "data_density",
+    "data_noise",
     "frozen",
+    "generated",
     "is_finite",
     "latent_density",
     "official_latent_density",
+    "per_group",
+    "rand",
     "randn",
     "randn_like",
     "run_chain",
     "set_lr",
+    "spherical",
     "square_norm",
     "standard_normal",
     "stream",
     "target_density",
+    "tensors",
     "update_average",
     "value_and_grad",
     "warmup_cosine",
-    "without_data_noise",
 ]

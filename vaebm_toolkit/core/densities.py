@@ -30,15 +30,16 @@ def latent_density(generator: Generator, energy: Energy, clamp: Bounds = None) -
     return log_density
 
 
-def official_latent_density(generator: Generator, energy: Energy) -> LogDensity:
+def official_latent_density(generator: Generator, energy: Energy, clamp: Bounds = None) -> LogDensity:
     """−E(x) + log p(x, z) at (x, z) = T(ε): the target of the released VAEBM code.
 
-    It differs from the paper's by −Σ log σ, the log-determinant of T, so with E = 0 its
-    chain does not keep ε ~ N(0, I): on a two-group toy the mean of ε moves by up to 0.8.
+    `clamp` bounds x before E and log p see it. The target differs from the paper's by −Σ log σ, the
+    log-determinant of T, so with E = 0 its chain does not keep ε ~ N(0, I): on a two-group toy the
+    mean of ε moves by up to 0.8.
     """
 
     def log_density(eps: State) -> Tensor:
-        x, log_joint = generator.official_log_joint(eps)
+        x, log_joint = generator.official_log_joint(eps, clamp)
         return log_joint - energy(x)
 
     return log_density
@@ -54,5 +55,5 @@ def target_density(sampler: Sampler, generator: Generator | None, energy: Energy
     if sampler.space == "data" or generator is None:
         return data_density(energy)
     if sampler.target == "official":
-        return official_latent_density(generator, energy)
+        return official_latent_density(generator, energy, sampler.bounds)
     return latent_density(generator, energy, sampler.bounds)

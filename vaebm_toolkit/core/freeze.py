@@ -8,7 +8,7 @@ from contextlib import contextmanager
 import torch
 from torch import nn
 
-from vaebm_toolkit.core.layers import WeightNormConv2d
+from vaebm_toolkit.core.layers import NormalisedConv2d
 
 
 @contextmanager
@@ -19,7 +19,8 @@ def frozen(module: nn.Module) -> Iterator[nn.Module]:
     """
     training = [(m, m.training) for m in module.modules()]
     trainable = [p for p in module.parameters() if p.requires_grad]
-    held = [(m, m.held_weight) for m in module.modules() if isinstance(m, WeightNormConv2d)]
+    convolutions = [m for m in module.modules() if isinstance(m, NormalisedConv2d) and m.holdable]
+    held = [(m, m.held_weight) for m in convolutions]
     try:
         module.eval()
         for p in trainable:
@@ -35,3 +36,15 @@ def frozen(module: nn.Module) -> Iterator[nn.Module]:
             p.requires_grad_(True)
         for m, was_training in training:
             m.training = was_training
+
+
+@contextmanager
+def buffers_restored(module: nn.Module) -> Iterator[nn.Module]:
+    """The module, whose buffers are put back on leaving: what moves them in between is forgotten."""
+    before = [b.clone() for b in module.buffers()]
+    try:
+        yield module
+    finally:
+        with torch.no_grad():
+            for b, value in zip(module.buffers(), before, strict=True):
+                b.copy_(value)

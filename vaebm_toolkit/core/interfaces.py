@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import copy
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, ClassVar, Literal, NamedTuple
 
 import torch
@@ -42,13 +42,30 @@ class Generator(nn.Module, ABC):
     def decode(self, eps: State) -> Decoded:
         """T(ε). With ε_x = 0, x is the decoder's mean."""
 
-    def official_log_joint(self, eps: State) -> tuple[Tensor, Tensor]:
-        """x and log p(x, z) at T(ε), (B,), as the released VAEBM chain evaluates them.
+    def mean(self, eps: State) -> Tensor:
+        """The decoder's mean at the latents of ε, (B, *data shape). Default: decode at ε_x = 0."""
+        return self.decode({**eps, "x": torch.zeros_like(eps["x"])}).x
+
+    def check_reparametrised(self) -> None:
+        """Raises what the user should read where T is not differentiable in ε. Default: it is."""
+
+    def tempered(self, latent: Sequence[float], head: float) -> Generator:
+        """The generator whose group g draws with latent[g] · σ (or latent[0] for all), x with head · σ."""
+        from vaebm_toolkit.core.tempered import Tempered
+
+        return Tempered(self, latent, head)
+
+    def official_log_joint(
+        self, eps: State, clamp: tuple[float, float] | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """x = T(ε) within `clamp` and log p(x, z) there, (B,), as the released VAEBM chain has them.
 
         The change of variables gives log N(ε; 0, I) − Σ log σ up to a constant. A generator
-        whose released code deviates from that (floors, clamps) overrides this.
+        whose released code deviates from that (floors, the clamped x) overrides this.
         """
         x, log_det = self.decode(eps)
+        if clamp is not None:
+            x = x.clamp(*clamp)
         if log_det is None:
             raise ValueError(f"{type(self).__name__} has no log-determinant; use the exact target.")
         return x, -0.5 * square_norm(eps) - log_det
@@ -73,6 +90,9 @@ class Elbo(NamedTuple):
 class Autoencoder(Generator):
     """A generator that is trained by its ELBO and can encode."""
 
+    density: str = "density of x"
+    """What log p(x) is the logarithm of, in words: its figures mean nothing without them."""
+
     @abstractmethod
     def elbo(self, x: Tensor, rng: torch.Generator) -> Elbo: ...
 
@@ -87,7 +107,36 @@ class Autoencoder(Generator):
         logmeanexp over K of them is the importance-weighted bound (Burda et al., 2016).
         """
 
-    def recalibrate(self, passes: int, batch_size: int, rng: torch.Generator) -> None:
+    def kl_units(self, x: Tensor, rng: torch.Generator) -> Mapping[str, Tensor]:
+        """Group -> KL of each of its units (channels, or dimensions), mean over x, (L,) nats.
+
+        A unit with next to none is not used by the model. Default: unknown, {}.
+        """
+        return {}
+
+    def reconstruct(self, x: Tensor, rng: torch.Generator) -> Tensor:
+        """The decoder's mean at a posterior sample of x, (B, *data shape)."""
+        return self.mean(self.encode(x, rng))
+
+    def interpolate(self, a: Tensor, b: Tensor, steps: int, rng: torch.Generator) -> Tensor:
+        """Decoder's means between posterior samples of a and b, (B, steps, *data shape), ends included.
+
+        Along great circles of ε, group by group, so that every point is as likely under the prior
+        as the ends are.
+        """
+        start, end = self.encode(a, rng), self.encode(b, rng)
+        path = [self.mean(spherical(start, end, i / max(steps - 1, 1))) for i in range(steps)]
+        return torch.stack(path, dim=1)
+
+    def check_data(self, x: Tensor) -> None:
+        """Raises what the user should read where x (B, *data shape) has no likelihood. Default: it has."""
+
+    def initialise(self, x: Tensor) -> None:
+        """Data-dependent initialisation, before the first step. Default: nothing."""
+
+    def recalibrate(
+        self, passes: int, batch_size: int, rng: torch.Generator, temperature: float = 1.0
+    ) -> None:
         """Re-estimate normalisation statistics under the model's own samples. Default: nothing."""
 
 
@@ -250,3 +299,22 @@ class Metric(ABC):
 def square_norm(state: State) -> Tensor:
     """‖ε‖² over all groups, (B,)."""
     return torch.stack([v.flatten(1).square().sum(1) for v in state.values()]).sum(0)
+
+
+def spherical(a: State, b: State, t: float) -> State:
+    """From a (t = 0) to b (t = 1) along the great circle between them, row by row and group by group.
+
+    sin((1 − t)ω) / sin ω · a + sin(tω) / sin ω · b, ω the angle between a and b (Shoemake, 1985).
+    """
+    return {name: _spherical(a[name], b[name], t) for name in a}
+
+
+def _spherical(a: Tensor, b: Tensor, t: float) -> Tensor:
+    flat_a, flat_b = a.flatten(1), b.flatten(1)
+    cosine = torch.nn.functional.cosine_similarity(flat_a, flat_b, dim=1).clamp(-1, 1)
+    angle = torch.acos(cosine)[:, None]
+    straight = angle.sin() < 1e-6  # parallel: the chord is the arc
+    sine = torch.where(straight, torch.ones_like(angle), angle.sin())
+    weight_a = torch.where(straight, torch.full_like(angle, 1 - t), ((1 - t) * angle).sin() / sine)
+    weight_b = torch.where(straight, torch.full_like(angle, t), (t * angle).sin() / sine)
+    return (weight_a * flat_a + weight_b * flat_b).view_as(a)

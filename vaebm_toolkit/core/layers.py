@@ -1,4 +1,4 @@
-"""The convolution that NVAE and VAEBM's energy network are made of."""
+"""Convolutions whose weight is normalised: NVAE's and VAEBM's, and what others derive from them."""
 
 from __future__ import annotations
 
@@ -7,15 +7,29 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 
-class WeightNormConv2d(nn.Conv2d):
+class NormalisedConv2d(nn.Conv2d):
+    """A convolution that computes with an effective weight, a function of its parameters."""
+
+    holdable: bool = True
+    """Whether the effective weight is constant while the network is frozen, so that it can be held."""
+    held_weight: Tensor | None = None
+    """The effective weight while the network is frozen; see `core.freeze.frozen`."""
+
+    def normalised_weight(self) -> Tensor:
+        """The effective weight, (C_out, C_in / groups, k, k), with gradient. Changes nothing."""
+        raise NotImplementedError(f"{type(self).__name__} has no normalised_weight().")
+
+    def forward(self, x: Tensor) -> Tensor:
+        weight = self.normalised_weight() if self.held_weight is None else self.held_weight
+        return F.conv2d(x, weight, self.bias, self.stride, self.padding, self.dilation, self.groups)
+
+
+class WeightNormConv2d(NormalisedConv2d):
     """Weight-normalised convolution with a learned log scale per output channel.
 
     Effective weight of channel o: exp(log_weight_norm_o) · w_o / (‖w_o‖₂ + 1e-5), the norm
     over (C_in / groups, k, k) (Salimans & Kingma, 2016; NVAE, section 3.2).
     """
-
-    held_weight: Tensor | None = None
-    """The effective weight while the network is frozen; see `core.freeze.frozen`."""
 
     def __init__(
         self,
@@ -42,12 +56,7 @@ class WeightNormConv2d(nn.Conv2d):
         self.log_weight_norm = nn.Parameter(torch.log(weight_norm(self.weight.detach()) + 0.01))
 
     def normalised_weight(self) -> Tensor:
-        """(C_out, C_in / groups, k, k)"""
         return self.weight * (torch.exp(self.log_weight_norm) / (weight_norm(self.weight) + 1e-5))
-
-    def forward(self, x: Tensor) -> Tensor:
-        weight = self.normalised_weight() if self.held_weight is None else self.held_weight
-        return F.conv2d(x, weight, self.bias, self.stride, self.padding, self.dilation, self.groups)
 
     @torch.no_grad()
     def initialise(self, x: Tensor) -> None:

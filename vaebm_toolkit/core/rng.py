@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
@@ -41,6 +41,28 @@ def randn(
 
     Use this instead of `torch.randn` so that per-row streams are respected.
     """
+    return drawn(torch.randn, shape, rng, like, dtype)
+
+
+def randn_like(value: Tensor, rng: torch.Generator) -> Tensor:
+    return randn(value.shape, rng, like=value)
+
+
+def rand(
+    shape: Sequence[int], rng: torch.Generator, like: Tensor | None = None, dtype: torch.dtype | None = None
+) -> Tensor:
+    """Uniform noise in [0, 1) of `shape`, rows first, as `randn` draws its."""
+    return drawn(torch.rand, shape, rng, like, dtype)
+
+
+def drawn(
+    draw: Callable[..., Tensor],
+    shape: Sequence[int],
+    rng: torch.Generator,
+    like: Tensor | None,
+    dtype: torch.dtype | None,
+) -> Tensor:
+    """`draw` with the stream, or row by row with the streams of the rows."""
     dtype = dtype if dtype is not None else (like.dtype if like is not None else None)
     device = like.device if like is not None else rng.device
     if device.type == "meta":
@@ -48,12 +70,8 @@ def randn(
     if isinstance(rng, RowStreams):
         rest = tuple(shape[1:])
         noise = torch.stack(
-            [torch.randn(rest, generator=g, dtype=dtype, device=g.device) for g in rng.rows[: shape[0]]]
+            [draw(rest, generator=g, dtype=dtype, device=g.device) for g in rng.rows[: shape[0]]]
         )
     else:
-        noise = torch.randn(tuple(shape), generator=rng, dtype=dtype, device=rng.device)
+        noise = draw(tuple(shape), generator=rng, dtype=dtype, device=rng.device)
     return noise.to(device)
-
-
-def randn_like(value: Tensor, rng: torch.Generator) -> Tensor:
-    return randn(value.shape, rng, like=value)

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from vaebm_toolkit.core.layers import WeightNormConv2d
+from vaebm_toolkit.core.layers import NormalisedConv2d
 from vaebm_toolkit.core.rng import stream
 
 
@@ -31,7 +31,7 @@ class SpectralPenalty:
         """Shape -> (n, C_out, C_in·k²), in module order within a shape."""
         by_shape: dict[str, list[Tensor]] = {}
         for conv in self.convolutions:
-            weight = conv.normalised_weight() if isinstance(conv, WeightNormConv2d) else conv.weight
+            weight = conv.normalised_weight() if isinstance(conv, NormalisedConv2d) else conv.weight
             matrix = weight.flatten(1)
             by_shape.setdefault("x".join(map(str, matrix.shape)), []).append(matrix)
         return {shape: torch.stack(ms) for shape, ms in by_shape.items()}

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from vaebm_toolkit.core.interfaces import State
-from vaebm_toolkit.core.rng import randn
+from vaebm_toolkit.core.interfaces import Generator, State
+from vaebm_toolkit.core.rng import rand, randn
 
 
 def standard_normal(
@@ -18,9 +18,31 @@ def standard_normal(
     return {name: randn((n, *shape), rng, like) for name, shape in groups.items()}
 
 
-def without_data_noise(eps: State) -> State:
-    """ε with ε_x = 0, whose image under T is the decoder's mean."""
-    return {k: torch.zeros_like(v) if k == "x" else v for k, v in eps.items()}
+def data_noise(
+    shape: tuple[int, ...],
+    bounds: tuple[float, float] | None,
+    n: int,
+    rng: torch.Generator,
+    like: Tensor | None = None,
+) -> State:
+    """{"x": (n, *shape)}, uniform within `bounds`, or standard normal where data have none (IGEBM)."""
+    if bounds is None:
+        return {"x": randn((n, *shape), rng, like)}
+    low, high = bounds
+    return {"x": low + (high - low) * rand((n, *shape), rng, like)}
+
+
+@torch.no_grad()
+def generated(
+    generator: Generator,
+    bounds: tuple[float, float] | None,
+    n: int,
+    rng: torch.Generator,
+    like: Tensor | None = None,
+) -> State:
+    """{"x": (n, *data shape)}: samples T(ε) of the generator, ε ~ N(0, I), put within `bounds`."""
+    x = generator.decode(standard_normal(generator.groups, n, rng, like)).x
+    return {"x": x if bounds is None else x.clamp(*bounds)}
 
 
 def rows(state: State, index: slice | Tensor) -> State:

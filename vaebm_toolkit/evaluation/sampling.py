@@ -1,4 +1,4 @@
-"""Sampling from a generator, and from its product with an energy."""
+"""Sampling from a generator, from its product with an energy, and from an energy alone."""
 
 from __future__ import annotations
 
@@ -14,12 +14,14 @@ from vaebm_toolkit.core import (
     RowStreams,
     Sampler,
     State,
+    buffers_restored,
+    data_noise,
     frozen,
+    generated,
     run_chain,
     standard_normal,
     stream,
     target_density,
-    without_data_noise,
 )
 from vaebm_toolkit.core.chain import Observer
 
@@ -27,18 +29,32 @@ Bounds = tuple[float, float] | None
 
 
 class Model(NamedTuple):
-    """What samples come from. Without energy and sampler: the generator alone."""
+    """What samples come from. Without energy and sampler: the generator alone.
 
-    generator: Generator
+    A sampler in data space starts from the generator's samples, or without one from noise.
+    """
+
+    generator: Generator | None
     energy: EnergyFunction | None
     sampler: Sampler | None
+    shape: tuple[int, ...]
+    """of one example: (C, H, W) or (D,)"""
     bounds: Bounds
     mean: bool
     """x is the decoder's mean at the final ε, as the released code saves it, or its sample"""
+    stretch: bool = False
+    """each sample is stretched to its own minimum and maximum, as the released code saves images"""
 
     def alone(self) -> Model:
         """The generator without the energy's correction."""
         return self._replace(energy=None, sampler=None)
+
+    @property
+    def like(self) -> Tensor:
+        """A tensor on the device and in the dtype of the chains."""
+        module = self.generator if self.generator is not None else self.energy
+        assert module is not None, "a model is a generator, an energy, or both"
+        return next(module.parameters())
 
 
 def samples(
@@ -55,15 +71,45 @@ def sample(
     model: Model, n: int, rng: torch.Generator, like: Tensor | None = None, observe: Observer | None = None
 ) -> Tensor:
     """n samples, (n, *data shape), within the data's bounds. No gradient."""
-    eps = standard_normal(model.generator.groups, n, rng, like)
+    state = chain_start(model, n, rng, like)
     if model.energy is not None and model.sampler is not None:
-        with frozen(model.energy):
+        # what a chain moves in the energy is put back, so that no batch depends on the one before
+        with frozen(model.energy), buffers_restored(model.energy):
             density = target_density(model.sampler, model.generator, model.energy)
-            eps = run_chain(model.sampler, eps, density, rng, observe=observe)
-    return decode(model, eps)
+            state = run_chain(model.sampler, state, density, rng, observe=observe)
+    return decode(model, state)
+
+
+def chain_start(model: Model, n: int, rng: torch.Generator, like: Tensor | None) -> State:
+    """n chain starts: ε ~ N(0, I), or data where the sampler works on data."""
+    if model.generator is None:
+        return data_noise(model.shape, model.bounds, n, rng, like)
+    if in_data_space(model):
+        return generated(model.generator, model.bounds, n, rng, like)
+    return standard_normal(model.generator.groups, n, rng, like)
 
 
 @torch.no_grad()
-def decode(model: Model, eps: State) -> Tensor:
-    x = model.generator.decode(without_data_noise(eps) if model.mean else eps).x
-    return x if model.bounds is None else x.clamp(*model.bounds)
+def decode(model: Model, state: State) -> Tensor:
+    """The data of a chain's end: T(ε) or its mean, or the state itself; within the bounds."""
+    if model.generator is None or in_data_space(model):
+        x = state["x"]
+    else:
+        x = model.generator.mean(state) if model.mean else model.generator.decode(state).x
+    if model.bounds is not None:
+        x = x.clamp(*model.bounds)
+        if model.stretch:
+            x = stretched(x, model.bounds)
+    return x
+
+
+def stretched(x: Tensor, bounds: tuple[float, float]) -> Tensor:
+    """Each example's minimum and maximum moved to the bounds; a constant one becomes the lower bound."""
+    flat = x.flatten(1)
+    low, high = flat.amin(1, keepdim=True), flat.amax(1, keepdim=True)
+    unit = (flat - low) / (high - low).clamp(min=1e-5)
+    return (bounds[0] + (bounds[1] - bounds[0]) * unit).view_as(x)
+
+
+def in_data_space(model: Model) -> bool:
+    return model.sampler is not None and model.sampler.space == "data"

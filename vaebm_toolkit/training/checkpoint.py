@@ -98,7 +98,11 @@ class Checkpoints:
         """Write the checkpoint of `step`, then drop the oldest beyond `keep`."""
         write_state(self.path(step), state, {"step": step})
         for old in self.steps()[: -self.keep]:
-            shutil.rmtree(self.path(old), ignore_errors=True)
+            # renamed first: a kill in the middle of removing leaves no folder that looks like a checkpoint
+            removed = self.folder / f"{TEMPORARY}{self.path(old).name}"
+            shutil.rmtree(removed, ignore_errors=True)
+            self.path(old).rename(removed)
+            shutil.rmtree(removed, ignore_errors=True)
 
     def load(self) -> tuple[int, Any, list[str]] | None:
         """(step, state, warnings) of the newest whole checkpoint; None if there is none yet.

@@ -132,7 +132,9 @@ def stage_cost(recipe: Recipe, table: str, shape: tuple[int, ...], parts: dict[s
         raise
     except Exception as e:  # a stranger's part may not run on the meta device
         return f"not estimated ({type(e).__name__}: {e})"
-    length = f"{settings.steps:,} steps" if settings.steps is not None else f"{settings.epochs:,} epochs"
+    length = "no steps or epochs given"
+    if settings.steps is not None or settings.epochs is not None:
+        length = f"{settings.steps:,} steps" if settings.steps is not None else f"{settings.epochs:,} epochs"
     return (
         f"{length} of {settings.batch_size}; about {size(weights + saved)} of memory in float32 "
         f"({size(weights)} weights, gradients and moments, {size(saved)} activations), "

@@ -4,7 +4,8 @@ recipe.toml       the resolved recipe
 environment.json  versions, device, git state, command
 data.json         shape, bounds and sizes of the data set
 log.jsonl         one line per logged step
-pretrain/, train/ checkpoints, networks.safetensors and done.json of each stage
+pretrain/, train/ checkpoints, networks.safetensors and done.json of each stage; start.json
+                  where an energy goes on from another run's
 samples/          pictures
 metrics.json      the final table with its protocol
 """
@@ -14,9 +15,12 @@ from __future__ import annotations
 import fcntl
 import json
 import math
+import os
 import platform
+import shutil
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from importlib.metadata import distributions
 from pathlib import Path
 from typing import Any
@@ -33,9 +37,10 @@ from vaebm_toolkit.options import derived_values
 from vaebm_toolkit.recipe import Recipe
 from vaebm_toolkit.registry import Registry
 from vaebm_toolkit.training.checkpoint import Checkpoints
-from vaebm_toolkit.training.files import telling_disk_errors, write, write_json
+from vaebm_toolkit.training.files import TEMPORARY, sync_folder, telling_disk_errors, write, write_json
 
 STAGES = {"pretrain": "pretrain", "train": "trainer"}  # stage -> recipe table
+DATA = "data.json"
 
 
 class RunDirectory:
@@ -68,6 +73,23 @@ class RunDirectory:
         write(path / "log.jsonl", json.dumps({"stage": "setup", **facts(recipe)}) + "\n")
         write(path / "recipe.toml", recipes.dumps(recipe.tables()))
         return run
+
+    @classmethod
+    @contextmanager
+    def being_made(cls, path: Path, recipe: Recipe, command: list[str]) -> Iterator[RunDirectory]:
+        """A new run, filled beside `path`; it takes its place in one rename, or leaves nothing."""
+        cls.refuse_taken(path)
+        temporary = path.with_name(f"{TEMPORARY}{path.name}-{os.getpid()}")
+        try:
+            run = cls.create(temporary, recipe, command)
+            yield run
+            with telling_disk_errors(path):
+                os.replace(temporary, path)
+                sync_folder(path.parent)
+            run.path = path
+        except BaseException:
+            shutil.rmtree(temporary, ignore_errors=True)
+            raise
 
     @classmethod
     def open(cls, path: Path, registry: Registry) -> RunDirectory:
@@ -128,6 +150,17 @@ class RunDirectory:
             name, _, rest = key.partition("/")
             out.setdefault(name, {})[rest] = value
         return out
+
+    def finished_generator(self) -> dict[str, dict[str, Tensor]]:
+        """The networks of the generator stage, or an error that says how to get them."""
+        if "generator" not in self.recipe.parts:
+            raise RunError(f"{self.path} has no generator.", "Choose another run.")
+        if self.done("pretrain") is None:
+            raise RunError(
+                f"{self.path} has no trained generator.",
+                f"Train it: vaebm run --resume {quoted(self.path)}, or choose another run.",
+            )
+        return self.networks("pretrain")
 
     # the log
 

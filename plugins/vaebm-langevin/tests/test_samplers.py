@@ -35,7 +35,7 @@ def test_published_defaults():
     latent, data = LatentOptions(), DataOptions()
     assert (latent.steps, latent.step_size, latent.noise, latent.grad_clip) == (10, 8e-5, 8e-5**0.5, None)
     assert (data.steps, data.step_size / 2, data.noise, data.grad_clip) == (60, 10, 0.005, 0.01)
-    assert (latent.target, latent.clamp, data.clamp) == ("exact", False, True)
+    assert (latent.target, latent.clamp, data.clamp) == ("exact", None, True)
 
 
 def test_implied_temperature():
@@ -56,6 +56,8 @@ def test_bounds_count_only_with_clamp():
     assert LatentLangevin(LatentOptions(), (0.0, 1.0)).bounds is None
     assert LatentLangevin(LatentOptions(clamp=True), (0.0, 1.0)).bounds == (0.0, 1.0)
     assert DataLangevin(DataOptions(), (0.0, 1.0)).bounds == (0.0, 1.0)
+    assert LatentLangevin(LatentOptions(target="official"), (0.0, 1.0)).bounds == (0.0, 1.0)
+    assert LatentLangevin(LatentOptions(target="official", clamp=False), (0.0, 1.0)).bounds is None
     assert DataLangevin(DataOptions(clamp=False), (0.0, 1.0)).bounds is None
 
 

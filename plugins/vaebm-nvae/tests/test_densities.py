@@ -8,9 +8,10 @@ import pytest
 import torch
 from torch.autograd.functional import jacobian
 
+from vaebm_nvae.cells import ARCHS
 from vaebm_nvae.distributions import Normal
 from vaebm_nvae.heads import GaussianHead
-from vaebm_toolkit.core import RowStreams, square_norm, standard_normal, stream
+from vaebm_toolkit.core import RowStreams, Tempered, square_norm, standard_normal, stream
 
 VARIANTS = [
     dict(),
@@ -19,6 +20,10 @@ VARIANTS = [
     dict(groups=1),
     dict(channels_dec=8, cells_per_group_dec=2),
     dict(preprocess_blocks=2, postprocess_blocks=2),
+    dict(flows=2),
+    dict(pad=4),
+    dict(prior="official"),
+    *[dict(cells=name, channels=8 if name == "mbconv_den" else 4) for name in ARCHS],
 ]
 SHAPES = [(3, 8, 8), (1, 8, 16)]
 
@@ -72,7 +77,7 @@ def test_kl_of_two_normals():
     q, p = (Normal.from_raw(r) for r in raw)
     eps = torch.randn(40_000, 4, 1, 1)
     ratio = q.log_prob(q.sample(eps)) - p.log_prob(q.sample(eps))
-    assert abs(ratio.mean() - q.kl(p)[0]) < 4 * ratio.std() / len(ratio) ** 0.5
+    assert abs(ratio.mean() - q.kl(p)[0].sum()) < 4 * ratio.std() / len(ratio) ** 0.5
 
 
 def test_importance_weights_tighten_the_bound(make):
@@ -119,7 +124,7 @@ def test_the_official_density_floors_scales_and_clamps_images():
     raw[:, 0, 0, 1] = 3.0
     eps = torch.tensor([[[[2.0, 0.0]]]], requires_grad=True)
     head = GaussianHead(raw)
-    x, log_px = head.official(eps)
+    x, log_px = head.official(eps, (0.0, 1.0))
     drawn = (math.exp(-5) + 0.01) * 2.0
     torch.testing.assert_close(x.flatten(), torch.tensor([drawn / 2 + 0.5, 1.0]))
     sigma, mean = math.exp(-2) + 0.01, 5 * math.tanh(0.6)
@@ -186,3 +191,97 @@ def test_recalibration_settles_at_the_statistics_of_samples(make):
     # The moving average remembers about 600 samples; with 500 drawn here, 1/300 ≈ 1/600 + 1/500. Four s.e.
     assert ((norm.running_mean - samples.mean(1)).abs() < 4 / 300**0.5 * spread).all()
     assert ((norm.running_var - spread**2).abs() < 4 * (2 / 300) ** 0.5 * spread**2).all()
+
+
+def test_the_first_groups_prior_is_standard_or_as_released(make):
+    for prior, sigma in (("exact", 1.0), ("official", 1.01)):
+        model = make(prior=prior)
+        _, priors = model.ancestral(standard_normal(model.groups, 1, stream(1)))
+        assert torch.equal(priors[0].sigma, torch.full_like(priors[0].sigma, sigma))
+        assert torch.equal(priors[0].mu, torch.zeros_like(priors[0].mu))
+        cool = model.tempered([0.7], 1.0)
+        _, priors = cool.ancestral(standard_normal(model.groups, 1, stream(1)))
+        torch.testing.assert_close(priors[0].sigma, torch.full_like(priors[0].sigma, 0.7 * sigma))
+
+
+def test_temperatures_scale_the_noise_group_by_group(make):
+    """σ_g · t_g with ε is σ_g with t_g ε; NVAE's own way equals that of any generator (`core.Tempered`)."""
+    model, latent, head = make(groups=3), [0.5, 0.8, 1.2], 0.7
+    eps = standard_normal(model.groups, 2, stream(1))
+    own, general = model.tempered(latent, head), Tempered(model, latent, head)
+    found, expected = own.decode(eps), general.decode(eps)
+    torch.testing.assert_close(found.x, expected.x)
+    torch.testing.assert_close(found.log_det, expected.log_det)
+    torch.testing.assert_close(own.mean(eps), general.mean(eps))
+    assert not torch.allclose(found.x, model.decode(eps).x)
+    assert model.temperatures == ()
+
+
+def test_padding_is_inside_the_network(make):
+    """28 + 2·2: the network is that of padded images, its likelihood counts the image's own pixels."""
+    inner, outer = make((1, 12, 12), pad=2), make((1, 16, 16))
+    inner.load_state_dict(outer.state_dict())
+    x = images(2, (1, 12, 12))
+    padded = torch.nn.functional.pad(x, [2] * 4)
+    found, whole = inner.infer(x, stream(1)), outer.infer(padded, stream(1))
+    torch.testing.assert_close(found.head.mu, whole.head.mu[:, :, 2:-2, 2:-2])
+    torch.testing.assert_close(found.values, whole.values)
+    border = whole.head.normal.log_density(2 * padded - 1)
+    border[:, :, 2:-2, 2:-2] = 0
+    expected = whole.head.log_prob(padded) - border.flatten(1).sum(1)
+    torch.testing.assert_close(found.head.log_prob(x), expected)
+
+
+def test_bits_are_nvaes_formula(make):
+    """floor(255 x / 2^(8 − b)) / (2^b − 1); once quantised, an image stays as it is."""
+    x = torch.arange(256) / 255
+    for bits in (5, 6, 7, 8):
+        model = make(bits=bits)
+        once = model.quantised(x)
+        if bits < 8:
+            levels = torch.arange(256) >> (8 - bits)
+            torch.testing.assert_close(once, levels / (2**bits - 1))
+        assert torch.equal(model.quantised(once), once)
+    coarse, fine = make(bits=5), make()
+    coarse.load_state_dict(fine.state_dict())
+    image = images(2)
+    torch.testing.assert_close(coarse.elbo(image, stream(0)), fine.elbo(coarse.quantised(image), stream(0)))
+
+
+def test_kl_per_unit_adds_up_to_the_kl_per_group(make):
+    for options in (dict(), dict(flows=1)):
+        model, x = make(**options), images(4)
+        units = model.kl_units(x, stream(3))
+        assert {name: len(v) for name, v in units.items()} == {"z0": 2, "z1": 2}
+        total = torch.stack([units["z0"].sum(), units["z1"].sum()])
+        torch.testing.assert_close(total, model.elbo(x, stream(3)).kl.mean(0))
+
+
+def test_reconstructions_and_interpolations(make):
+    model, (a, b) = make(), images(2).chunk(2)
+    path = model.interpolate(a, b, 5, stream(1))
+    assert path.shape == (1, 5, 3, 8, 8)
+    rng = stream(1)
+    torch.testing.assert_close(path[:, 0], model.reconstruct(a, rng))
+    torch.testing.assert_close(path[:, -1], model.reconstruct(b, rng))
+
+
+def test_data_dependent_initialisation_of_elu_cells(make):
+    """Every convolution of a `res_elu` op then gives mean 0, std 0.2 per channel; others are left."""
+    model, x = make((3, 16, 16), cells="res_elu"), images(8, (3, 16, 16))
+    before = {k: v.clone() for k, v in model.state_dict().items()}
+    model.initialise(x)
+    after = model.state_dict()
+    changed = {k for k in before if not torch.equal(before[k], after[k])}
+    assert changed == {k for k in before if "_ops" in k and k.endswith(("conv_0.bias", "log_weight_norm"))}
+    seen = []
+    first = model.pre_process[0]._ops[0].conv_0
+    first.register_forward_hook(lambda _, inputs, output: seen.append(output))
+    model.infer(x, stream(0))
+    flat = seen[0].transpose(0, 1).flatten(1)
+    torch.testing.assert_close(flat.mean(1), torch.zeros(4), rtol=0, atol=1e-9)
+    torch.testing.assert_close(flat.std(1), torch.full((4,), 0.2), rtol=1e-3, atol=0)
+    plain = make()
+    stored = {k: v.clone() for k, v in plain.state_dict().items()}
+    plain.initialise(images(2))
+    assert all(torch.equal(v, stored[k]) for k, v in plain.state_dict().items())

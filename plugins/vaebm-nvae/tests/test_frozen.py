@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import nn
 
+from vaebm_nvae.cells import ARCHS
 from vaebm_nvae.folding import Affine, Convolution, Double, Swish, fold
 from vaebm_toolkit.core import standard_normal, stream
 
@@ -19,6 +20,8 @@ VARIANTS = [
     dict(scales=3, groups=2, ada_groups=True, preprocess_blocks=0, postprocess_blocks=0),
     dict(groups=1),
     dict(cells="res_bnswish", groups=1, channels_dec=8, cells_per_group_dec=2),
+    dict(pad=4, prior="official"),
+    *[dict(cells=name, channels=8 if name == "mbconv_den" else 4) for name in ARCHS],
 ]
 TOLERANCE = {torch.float64: 1e-10, torch.float32: 1e-5}
 
@@ -46,7 +49,7 @@ def test_same_values_and_gradients(make, method, options, dtype):
     assert max(map(difference, *results)) < TOLERANCE[dtype]
 
 
-@pytest.mark.parametrize("options", [dict(), dict(cells="res_bnswish")])
+@pytest.mark.parametrize("options", [dict(), dict(cells="res_bnswish"), dict(cells="res_elu")])
 def test_second_derivatives(make, options):
     model = make(**options)
     found = []
@@ -126,3 +129,11 @@ def test_a_padded_convolution_keeps_the_affine_map_before_it():
     assert [type(step) for step in short] == [Affine, Convolution]
     x = torch.randn(1, 2, 4, 4)
     torch.testing.assert_close(short[1](short[0](x)), after(padded(before(x))))
+
+
+def test_a_tempered_network_is_frozen_at_its_temperature(make):
+    model = make(groups=3)
+    tempered = model.tempered([0.5, 0.7, 0.9], 0.6)
+    eps = noise(model)
+    for twin in (tempered.frozen(), model.frozen().tempered([0.5, 0.7, 0.9], 0.6)):
+        assert difference(twin.decode(eps).x, tempered.decode(eps).x) < 1e-10

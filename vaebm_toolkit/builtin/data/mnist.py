@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from vaebm_toolkit.builtin.data import npz
+from vaebm_toolkit.builtin.data.binary import binarised
 from vaebm_toolkit.builtin.data.download import fetch, missing
 from vaebm_toolkit.builtin.data.memory import ImageDataset
 from vaebm_toolkit.builtin.datasets import MnistOptions
@@ -71,7 +72,8 @@ def _build(folder: str, name: str, classes: tuple[str, ...], options: MnistOptio
                 "Read other images with --dataset npz or --dataset image-folder.",
             )
     train, test = ((x[: options.limit], None if y is None else y[: options.limit]) for x, y in splits)
-    return npz.from_tensors(train, test, options, classes)
+    data = npz.from_tensors(train, test, options, classes)
+    return binarised(data) if options.binarise else data
 
 
 def _idx_files(root: Path, folder: str) -> list[tuple[Path, Path]] | None:

@@ -1,8 +1,8 @@
-"""VAEBM's energy network as a plugin. Torch-free: the network is imported when it is built."""
+"""The energy networks of IGEBM and VAEBM as a plugin. Torch-free: they are imported when built."""
 
 from collections.abc import Iterable
 
-from vaebm_igebm.options import ResNetOptions
+from vaebm_igebm.options import IGEBMImportOptions, IGEBMOptions, ResNetOptions
 from vaebm_toolkit import Component, hookimpl
 
 
@@ -15,4 +15,27 @@ def vaebm_components() -> Iterable[Component]:
         options=ResNetOptions,
         summary="residual energy network for images, VAEBM's",
         cite="Xiao et al., VAEBM, ICLR 2021, arXiv 2010.00654, appendix E",
+    )
+    yield Component(
+        kind="energy",
+        name="igebm",
+        factory="vaebm_igebm.igebm:build",
+        options=IGEBMOptions,
+        summary="spectrally normalised energy network for images, IGEBM's, with or without classes",
+        cite="Du & Mordatch, NeurIPS 2019, arXiv 1903.08689",
+    )
+    yield Component(
+        kind="importer",
+        name="energy",
+        factory="vaebm_igebm.released:read_energy",
+        summary="an energy network of VAEBM's released code, EBM_<iteration>.pth",
+        cite="Xiao et al., VAEBM, ICLR 2021, arXiv 2010.00654; github.com/NVlabs/VAEBM",
+    )
+    yield Component(
+        kind="importer",
+        name="igebm",
+        factory="vaebm_igebm.released:read_igebm",
+        options=IGEBMImportOptions,
+        summary="an IGEBM network of igebm-pytorch, a state dict",
+        cite="Du & Mordatch, NeurIPS 2019, arXiv 1903.08689; github.com/rosinality/igebm-pytorch",
     )

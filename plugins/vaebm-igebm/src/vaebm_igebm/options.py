@@ -1,4 +1,4 @@
-"""Options of the residual energy network, and the published layouts. Torch-free."""
+"""Options of the two energy networks, and the published layouts. Torch-free."""
 
 from __future__ import annotations
 
@@ -54,12 +54,7 @@ class ResNetOptions:
 
     def blocks(self, shape: tuple[int, ...]) -> tuple[Block, ...]:
         """The residual blocks for images of `shape` = (C, H, W), or a RecipeError."""
-        if len(shape) != 3:
-            raise RecipeError(
-                f"energy resnet is for images (channels, height, width); this data has shape {shape}.",
-                "For vectors: --energy mlp",
-            )
-        height, width = shape[1:]
+        height, width = image_size(shape, "resnet")
         if self.layout != "auto":
             return self.fitting(self.layout, height, width)
         return LAYOUTS[nearest_layout(height, width)]
@@ -74,6 +69,63 @@ class ResNetOptions:
                 "often (--energy.layout auto does).",
             )
         return LAYOUTS[layout]
+
+
+@frozen
+class IGEBMOptions:
+    """Defaults: the released network on CIFAR-10, unconditional, its density fixed while a chain runs."""
+
+    width: int = opt(128, "channels of the first convolution", check=ge(1), unit="channels")
+    classes: int | None = opt(None, "classes y of E(x|y); none: unconditional", check=ge(1))
+    label: int | None = opt(
+        None, "the class y, from 0, that E(x|y) is taken for; none: all, E(x) = −log mean_y exp(−E(x|y))",
+        check=ge(0),
+    )  # fmt: skip
+    bound: Literal["second", "all", "none"] = opt(
+        "second", "convolutions whose largest singular value is at most 1 instead of 1: second of each block"
+    )
+    advance: Literal["training", "always"] = opt(
+        "training", "forward passes that move the power iteration: in training, or all (released code)"
+    )
+    iterations: int = opt(1, "power iterations per forward pass", check=ge(1))
+
+    def check(self, shape: tuple[int, ...]) -> None:
+        """RecipeError where the network is not for images of `shape` = (C, H, W), or has no such class."""
+        height, width = image_size(shape, "igebm")
+        if height % 8 or width % 8:
+            raise RecipeError(
+                f"energy igebm halves images 3 times, which {height}×{width} does not allow.",
+                f"Pad or resize the images to multiples of 8: {padded(height, 8)}×{padded(width, 8)}.",
+            )
+        if self.label is not None and self.classes is None:
+            raise RecipeError(
+                f"energy.label: {self.label} is a class, but the network is unconditional.",
+                "Say how many classes there are, e.g. --energy.classes 10, or leave the label out.",
+            )
+        if self.label is not None and self.classes is not None and self.label >= self.classes:
+            raise RecipeError(
+                f"energy.label: there is no class {self.label} among {self.classes}.",
+                f"Choose one from 0 to {self.classes - 1}.",
+            )
+
+
+def image_size(shape: tuple[int, ...], energy: str) -> tuple[int, int]:
+    """Height and width of images (C, H, W), or a RecipeError for other data."""
+    if len(shape) != 3:
+        raise RecipeError(
+            f"energy {energy} is for images (channels, height, width); this data has shape {shape}.",
+            "For vectors: --energy mlp",
+        )
+    return shape[1], shape[2]
+
+
+def padded(side: int, multiple: int) -> int:
+    """The next multiple.
+
+    >>> padded(28, 8), padded(32, 8)
+    (32, 32)
+    """
+    return -(-side // multiple) * multiple
 
 
 def halving(layout: str) -> int:
@@ -99,5 +151,13 @@ def nearest_layout(height: int, width: int) -> str:
     raise RecipeError(
         f"energy resnet halves images at least twice, which {height}×{width} does not allow.",
         f"Pad or resize the images to multiples of {multiple}: "
-        f"{-(-height // multiple) * multiple}×{-(-width // multiple) * multiple}.",
+        f"{padded(height, multiple)}×{padded(width, multiple)}.",
+    )
+
+
+@frozen
+class IGEBMImportOptions:
+    weights: Literal["official", "trained"] = opt(
+        "official",
+        "the stored normalised weights, with which the released code goes on after loading, or the trained",
     )

@@ -24,7 +24,7 @@ class Langevin(Sampler):
     ) -> None:
         self.steps = options.steps
         self.step_size, self.noise, self.grad_clip = options.step_size, options.noise, options.grad_clip
-        self.bounds = bounds if options.clamp else None
+        self.bounds = bounds if options.clamped else None
 
     def step(
         self, state: State, log_density: LogDensity, rng: torch.Generator

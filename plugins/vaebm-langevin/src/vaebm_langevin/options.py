@@ -18,7 +18,14 @@ class LatentOptions:
     target: Literal["exact", "official"] = opt(
         "exact", "the paper's density, or the released code's (which adds Σ log σ)"
     )
-    clamp: bool = opt(False, "clamp x = T(ε) to the data's range before the energy sees it")
+    clamp: bool | None = opt(
+        None,
+        "clamp x = T(ε) to the data's range before the energy sees it; none: in the official target only",
+    )
+
+    @property
+    def clamped(self) -> bool:
+        return self.target == "official" if self.clamp is None else self.clamp
 
     @property
     def noise(self) -> float:
@@ -39,6 +46,10 @@ class DataOptions:
     noise_scale: float | None = opt(0.005, "standard deviation of the noise; none: √η", check=ge(0))
     grad_clip: float | None = opt(0.01, "clip each element of ∇E to ± this", check=gt(0))
     clamp: bool = opt(True, "project x back into the data's range after each step")
+
+    @property
+    def clamped(self) -> bool:
+        return self.clamp
 
     @property
     def noise(self) -> float:

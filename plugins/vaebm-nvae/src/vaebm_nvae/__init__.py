@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 
+from vaebm_nvae.importing import ImportOptions
 from vaebm_nvae.options import NVAEOptions
 from vaebm_toolkit import Component, hookimpl
 
@@ -15,4 +16,12 @@ def vaebm_components() -> Iterable[Component]:
         options=NVAEOptions,
         summary="Deep hierarchical VAE for images, VAEBM's generator",
         cite="Vahdat & Kautz, NVAE, NeurIPS 2020, arXiv 2007.03898",
+    )
+    yield Component(
+        kind="importer",
+        name="nvae",
+        factory="vaebm_nvae.released:read",
+        options=ImportOptions,
+        summary="a generator of NVAE's or VAEBM's released code, checkpoint.pt",
+        cite="Vahdat & Kautz, NVAE, NeurIPS 2020, arXiv 2007.03898; github.com/NVlabs/NVAE",
     )

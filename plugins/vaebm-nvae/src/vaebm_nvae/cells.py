@@ -9,12 +9,31 @@ from torch import Tensor, nn
 from vaebm_nvae.ops import OPS
 from vaebm_toolkit.core import WeightNormConv2d
 
-TWICE = ("res_bnswish", "res_bnswish")
-ARCHS: dict[str, dict[str, tuple[str, ...]]] = {
-    "res_mbconv": {"enc": TWICE, "dec": ("mconv_e6k5",), "pre": TWICE, "post": ("mconv_e3k5",)},
-    "res_bnswish": {"enc": TWICE, "dec": TWICE, "pre": TWICE, "post": TWICE},
+Ops = str
+"""Names of ops, in order, separated by blanks."""
+Arch = dict[str, tuple[str, ...]]
+PARTS = ("enc", "dec", "pre", "post")
+
+
+def arch(enc: Ops, dec: Ops, pre: Ops, post: Ops) -> Arch:
+    return {part: tuple(ops.split()) for part, ops in zip(PARTS, (enc, dec, pre, post), strict=True)}
+
+
+PLAIN, WIDE, NARROW = "res_bnswish res_bnswish", "mconv_e6k5", "mconv_e3k5"
+ARCHS: dict[str, Arch] = {
+    "res_mbconv": arch(PLAIN, WIDE, PLAIN, NARROW),
+    "res_bnswish": arch(PLAIN, PLAIN, PLAIN, PLAIN),
+    "res_bnelu": arch(*["res_bnelu res_bnelu"] * 4),
+    "res_elu": arch(*["res_elu res_elu"] * 4),
+    "mbconv_sep": arch(WIDE, WIDE, NARROW, NARROW),
+    "mbconv_sep11": arch("mconv_e6k11", "mconv_e6k11", NARROW, NARROW),
+    "mbconv_den": arch(WIDE, WIDE, "mconv_e3k5g8", "mconv_e3k5g8"),
+    "res53_mbconv": arch("res_bnswish5 res_bnswish", WIDE, "res_bnswish5 res_bnswish", NARROW),
+    "res35_mbconv": arch("res_bnswish res_bnswish5", WIDE, "res_bnswish res_bnswish5", NARROW),
+    "res55_mbconv": arch("res_bnswish5 res_bnswish5", WIDE, "res_bnswish5 res_bnswish5", NARROW),
+    "mbconv_res": arch(WIDE, PLAIN, NARROW, PLAIN),
 }
-"""`cells` option -> part of the network -> ops of its cells, in order."""
+"""`cells` option -> part of the network -> ops of its cells, in order (NVAE, released arch table)."""
 
 BRANCH_SCALE = 0.1
 

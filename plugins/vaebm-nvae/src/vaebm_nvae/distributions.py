@@ -29,6 +29,14 @@ class Normal:
             self.sigma = self.sigma * temperature
 
     @classmethod
+    def standard(cls, like: Tensor, temperature: float = 1.0) -> Normal:
+        """N(0, t²) for every latent of `like`, (B, 2L, H, W)."""
+        zero = torch.zeros_like(like.chunk(2, dim=1)[0])
+        normal = cls(zero, zero, temperature)
+        normal.sigma = zero + temperature
+        return normal
+
+    @classmethod
     def from_raw(cls, raw: Tensor, temperature: float = 1.0) -> Normal:
         """From a network's output (B, 2L, H, W): L means, then L log scales."""
         mu, log_scale = soft_clamp(raw).chunk(2, dim=1)
@@ -42,10 +50,13 @@ class Normal:
         """The ε with μ + σ ε = value."""
         return (value - self.mu) / self.sigma
 
+    def log_density(self, value: Tensor) -> Tensor:
+        """log N(value; μ, σ²) of each element, nats."""
+        return -0.5 * self.noise(value).square() - torch.log(self.sigma) - HALF_LOG_TAU
+
     def log_prob(self, value: Tensor) -> Tensor:
         """(B,) nats, summed over all other dimensions."""
-        density = -0.5 * self.noise(value).square() - torch.log(self.sigma) - HALF_LOG_TAU
-        return density.flatten(1).sum(1)
+        return self.log_density(value).flatten(1).sum(1)
 
     def log_prob_at(self, eps: Tensor) -> Tensor:
         """log_prob of sample(eps), (B,)."""
@@ -56,7 +67,7 @@ class Normal:
         return torch.log(self.sigma).flatten(1).sum(1)
 
     def kl(self, prior: Normal) -> Tensor:
-        """KL(self ‖ prior) in closed form, (B,) nats."""
+        """KL(self ‖ prior) in closed form, nats of each element."""
         ratio = self.sigma / prior.sigma
         shift = (self.mu - prior.mu) / prior.sigma
-        return (0.5 * (shift.square() + ratio.square() - 1) - torch.log(ratio)).flatten(1).sum(1)
+        return 0.5 * (shift.square() + ratio.square() - 1) - torch.log(ratio)

@@ -20,7 +20,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from vaebm_nvae.ops import BatchNormSwishConv, InvertedBottleneck, doubled
+from vaebm_nvae.ops import (
+    BatchNormEluConv,
+    BatchNormSwishConv,
+    Convolving,
+    EluConv,
+    InvertedBottleneck,
+    doubled,
+)
 from vaebm_toolkit.core import WeightNormConv2d
 
 
@@ -46,19 +53,26 @@ class Step(nn.Module, ABC):
 class Convolution(Step):
     """A convolution with stride 1."""
 
-    def __init__(self, weight: Tensor, bias: Tensor, padding: int = 0, groups: int = 1) -> None:
+    def __init__(
+        self, weight: Tensor, bias: Tensor, padding: int = 0, groups: int = 1, dilation: int = 1
+    ) -> None:
         super().__init__()
         self.weight, self.bias = constant(weight), constant(bias)
-        self.padding, self.groups = padding, groups
+        self.padding, self.groups, self.dilation = padding, groups, dilation
 
     def forward(self, x: Tensor) -> Tensor:
-        return F.conv2d(x, self.weight, self.bias, padding=self.padding, groups=self.groups)
+        return F.conv2d(
+            x, self.weight, self.bias, padding=self.padding, dilation=self.dilation, groups=self.groups
+        )
 
     def pull(self, grad: Tensor, x: Tensor | None) -> Tensor:
         # The adjoint is again a convolution, which the CPU runs faster than conv_transpose2d.
         swapped = self.weight.unflatten(0, (self.groups, -1)).transpose(1, 2).flatten(0, 1)
-        padding = self.weight.shape[-1] - 1 - self.padding
-        return F.conv2d(grad, swapped.flip(2, 3).to(grad.dtype), padding=padding, groups=self.groups)
+        padding = self.dilation * (self.weight.shape[-1] - 1) - self.padding
+        return F.conv2d(
+            grad, swapped.flip(2, 3).to(grad.dtype),
+            padding=padding, dilation=self.dilation, groups=self.groups,
+        )  # fmt: skip
 
 
 class Affine(Step):
@@ -83,6 +97,16 @@ class Swish(Step):
 
     def pull(self, grad: Tensor, x: Tensor | None) -> Tensor:
         return torch.ops.aten.silu_backward.grad_input(grad, x, grad_input=grad)
+
+
+class Elu(Step):
+    keeps_input = True
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.elu(x)
+
+    def pull(self, grad: Tensor, x: Tensor | None) -> Tensor:
+        return torch.ops.aten.elu_backward(grad, 1.0, 1.0, 1.0, False, x)
 
 
 class Double(Step):
@@ -146,7 +170,7 @@ def as_affine(norm: nn.modules.batchnorm._BatchNorm) -> Affine:
 def as_convolution(conv: nn.Conv2d) -> Convolution:
     weight = conv.normalised_weight() if isinstance(conv, WeightNormConv2d) else conv.weight
     bias = weight.new_zeros(len(weight)) if conv.bias is None else conv.bias
-    return Convolution(weight, bias, conv.padding[0], conv.groups)
+    return Convolution(weight, bias, conv.padding[0], conv.groups, conv.dilation[0])
 
 
 @singledispatch
@@ -157,7 +181,21 @@ def steps(op: nn.Module) -> list[Step]:
 
 @steps.register
 def _(op: BatchNormSwishConv) -> list[Step]:
-    return [as_affine(op.bn_act), Swish(), *([Double()] if op.up else []), as_convolution(op.conv_0)]
+    return [as_affine(op.bn_act), Swish(), *convolving(op)]
+
+
+@steps.register
+def _(op: BatchNormEluConv) -> list[Step]:
+    return [as_affine(op.bn.bn), Elu(), *convolving(op)]
+
+
+@steps.register
+def _(op: EluConv) -> list[Step]:
+    return [Elu(), *convolving(op)]
+
+
+def convolving(op: Convolving) -> list[Step]:
+    return [*([Double()] if op.up else []), as_convolution(op.conv_0)]
 
 
 @steps.register
@@ -184,12 +222,12 @@ def rewrite(first: Step, second: Step) -> list[Step] | None:
     if isinstance(first, Convolution) and isinstance(second, Affine):
         weight = first.weight * second.scale[:, None, None, None]
         bias = first.bias * second.scale + second.shift
-        return [Convolution(weight, bias, first.padding, first.groups)]
+        return [Convolution(weight, bias, first.padding, first.groups, first.dilation)]
     if isinstance(first, Affine) and is_pointwise(second, Convolution) and second.groups == 1:
         weight = second.weight * first.scale[:, None, None]
         bias = second.bias + second.weight[:, :, 0, 0] @ first.shift
         return [Convolution(weight, bias)]
-    if isinstance(first, Double) and is_pointwise(second, Affine | Swish | Convolution):
+    if isinstance(first, Double) and is_pointwise(second, Affine | Swish | Elu | Convolution):
         return [second, first]
     return None
 

@@ -10,7 +10,6 @@ from torch import Tensor, nn
 
 from vaebm_nvae.cells import BRANCH_SCALE, Cell, DecoderCombiner, SqueezeExcite
 from vaebm_nvae.folding import Affine, Branch, Convolution, as_convolution, constant, fold, steps
-from vaebm_nvae.heads import GaussianHead
 from vaebm_nvae.hierarchy import Hierarchy, Latent
 from vaebm_nvae.ops import arranged
 
@@ -64,7 +63,8 @@ class FrozenNVAE(Hierarchy):
 
     @torch.no_grad()
     def __init__(self, model: NVAE) -> None:
-        super().__init__()
+        super().__init__(model.options, model.head.colours)
+        self.temperatures, self.head_temperature = model.temperatures, model.head_temperature
         self.groups = dict(model.groups)
         depth = self.groups["z0"][0]
         if model.stem_decoder is not None:
@@ -83,7 +83,7 @@ class FrozenNVAE(Hierarchy):
         self.image_conditional = as_convolution(model.image_conditional[1])
         self.eval()
 
-    def top_down(self, batch: int, latent: Latent) -> GaussianHead:
+    def features(self, batch: int, latent: Latent) -> Tensor:
         depth, *size = self.groups["z0"]
         z = latent(0, arranged(self.stem.weight.new_zeros(batch, 2 * depth, *size)), None)
         h = self.stem(z)
@@ -96,4 +96,4 @@ class FrozenNVAE(Hierarchy):
                 z = latent(group, self.samplers[group - 1](F.elu(h)), h)
                 h = torch.cat([h, z], dim=1)
             h = layer(h)
-        return GaussianHead(self.image_conditional(F.elu(h)))
+        return self.image_conditional(F.elu(h))

@@ -53,18 +53,47 @@ class BatchNorm(nn.Module):
         return self.bn(x)
 
 
-class BatchNormSwishConv(nn.Module):
-    """BatchNorm, swish, 3×3 convolution (NVAE, figure 3b)."""
+class Convolving(nn.Module):
+    """Something before, doubling if up, then a 3×3 convolution, the `conv_0` of every residual op."""
 
-    def __init__(self, c_in: int, c_out: int, stride: int) -> None:
+    def __init__(self, c_in: int, c_out: int, stride: int, dilation: int = 1) -> None:
         super().__init__()
         self.up = stride == -1
+        self.conv_0 = WeightNormConv2d(
+            c_in, c_out, 3, stride=abs(stride), padding=dilation, dilation=dilation
+        )
+
+    def convolve(self, x: Tensor) -> Tensor:
+        return self.conv_0(doubled(x) if self.up else x)
+
+
+class BatchNormSwishConv(Convolving):
+    """BatchNorm, swish, 3×3 convolution (NVAE, figure 3b); dilation 2 sees 5×5."""
+
+    def __init__(self, c_in: int, c_out: int, stride: int, dilation: int = 1) -> None:
+        super().__init__(c_in, c_out, stride, dilation)
         self.bn_act = batch_norm(c_in)
-        self.conv_0 = WeightNormConv2d(c_in, c_out, 3, stride=abs(stride), padding=1)
 
     def forward(self, x: Tensor) -> Tensor:
-        x = F.silu(self.bn_act(x))
-        return self.conv_0(doubled(x) if self.up else x)
+        return self.convolve(F.silu(self.bn_act(x)))
+
+
+class BatchNormEluConv(Convolving):
+    """BatchNorm, ELU, 3×3 convolution."""
+
+    def __init__(self, c_in: int, c_out: int, stride: int) -> None:
+        super().__init__(c_in, c_out, stride)
+        self.bn = BatchNorm(c_in)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.convolve(F.elu(self.bn(x)))
+
+
+class EluConv(Convolving):
+    """ELU, 3×3 convolution whose scale and bias are initialised from data."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.convolve(F.elu(x))
 
 
 class ConvBatchNormSwish(nn.Module):
@@ -82,14 +111,17 @@ class InvertedBottleneck(nn.Module):
     """Expand 1×1, depthwise k×k, project 1×1, with BatchNorm before, between and after.
 
     `expansion` times the input's channels inside; no activation after the first and the
-    last BatchNorm (NVAE, figure 3a; MobileNetV2).
+    last BatchNorm (NVAE, figure 3a; MobileNetV2). `groups`: of the k×k convolution; none:
+    one per channel.
     """
 
-    def __init__(self, c_in: int, c_out: int, stride: int, *, expansion: float, kernel: int) -> None:
+    def __init__(
+        self, c_in: int, c_out: int, stride: int, *, expansion: int, kernel: int, groups: int | None = None
+    ) -> None:
         super().__init__()
-        hidden = round(c_in * expansion)
+        hidden = c_in * expansion
         depthwise = nn.Conv2d(
-            hidden, hidden, kernel, abs(stride), (kernel - 1) // 2, groups=hidden, bias=False
+            hidden, hidden, kernel, abs(stride), (kernel - 1) // 2, groups=groups or hidden, bias=False
         )
         self.up = stride == -1
         self.conv = nn.Sequential(
@@ -107,6 +139,11 @@ class InvertedBottleneck(nn.Module):
 
 OPS: dict[str, Op] = {
     "res_bnswish": BatchNormSwishConv,
+    "res_bnswish5": partial(BatchNormSwishConv, dilation=2),
+    "res_bnelu": BatchNormEluConv,
+    "res_elu": EluConv,
     "mconv_e6k5": partial(InvertedBottleneck, expansion=6, kernel=5),
+    "mconv_e6k11": partial(InvertedBottleneck, expansion=6, kernel=11),
     "mconv_e3k5": partial(InvertedBottleneck, expansion=3, kernel=5),
+    "mconv_e3k5g8": partial(InvertedBottleneck, expansion=3, kernel=5, groups=8),
 }

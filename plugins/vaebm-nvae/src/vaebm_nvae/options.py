@@ -4,7 +4,13 @@ from __future__ import annotations
 
 from typing import Literal
 
-from vaebm_toolkit import derived, frozen, ge, opt
+from vaebm_toolkit import between, derived, frozen, ge, opt
+
+Cells = Literal[
+    "res_mbconv", "res_bnswish", "res_bnelu", "res_elu", "mbconv_sep", "mbconv_sep11", "mbconv_den",
+    "res53_mbconv", "res35_mbconv", "res55_mbconv", "mbconv_res",
+]  # fmt: skip
+"""The released code's names of cell types; `cells.ARCHS` says what each is made of."""
 
 
 @frozen
@@ -24,11 +30,32 @@ class NVAEOptions:
     postprocess_cells: int = opt(2, "cells per postprocessing block", check=ge(1))
     cells_per_group_enc: int = opt(2, "encoder cells per latent group", check=ge(0))
     cells_per_group_dec: int = opt(2, "decoder cells per latent group", check=ge(0))
-    cells: Literal["res_mbconv", "res_bnswish"] = opt(
-        "res_mbconv", "residual cells: depthwise-separable in the decoder, or plain everywhere"
+    cells: Cells = opt(
+        "res_mbconv", "residual cells, e.g. depthwise-separable in the decoder and plain in the encoder"
     )
     se: bool = opt(True, "squeeze-and-excitation in every cell")
     residual: bool = opt(True, "posterior parameters are relative to the prior's (NVAE, section 3.2)")
+    flows: int = opt(0, "normalising-flow cells per group, in the posterior; 0: none", check=ge(0))
+    head: Literal["gaussian", "logistic-mixture", "logistic", "bernoulli"] = opt(
+        "gaussian", "distribution of the image given the latents; VAEBM needs gaussian"
+    )
+    mixtures: int = opt(10, "components of the logistic mixture", check=ge(1))
+    bits: int = opt(8, "bits per value of the images the model is for", check=between(5, 8), unit="bits")
+    pad: int = opt(
+        0,
+        "black pixels added on every side inside the network; they do not count",
+        check=ge(0),
+        unit="pixels",
+    )
+    prior: Literal["exact", "official"] = opt(
+        "exact", "first group: N(0, 1), or σ = 1.01 as released, where exp(0) + 0.01 is the scale"
+    )
+    logistic: Literal["exact", "official"] = opt(
+        "exact", "logistic heads: as derived, or the released bins, mean and temperature (see README)"
+    )
+    density_floor: float | None = opt(
+        -2.0, "the official target's floor of log σ_x, in the density but not in the draw; none: none"
+    )
 
     @property
     def groups_per_scale(self) -> tuple[int, ...]:

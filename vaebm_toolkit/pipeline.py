@@ -236,12 +236,11 @@ def prepare(
             )
         if networks is not None and source is not None:
             load(parts["generator"], networks, "generator", source, assign=True)
-        if "pretrain" in recipe.parts and isinstance(parts["generator"], Autoencoder):
-            examples = torch.arange(min(64, len(dataset.train)), device="cpu")
-            parts["generator"].check_data(dataset.train.batch(examples))
         for stage, table in STAGES.items():
             if table in recipe.parts and stage not in finished:
                 build_trainer(recipe, table, plan(recipe, stage, dataset)[1], parts)
+    if "pretrain" in recipe.parts and isinstance(parts["generator"], Autoencoder):
+        parts["generator"].check_data(dataset.train.batch(torch.arange(min(64, len(dataset.train)))))
     return dataset
 
 

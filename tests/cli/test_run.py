@@ -7,6 +7,7 @@ import shutil
 import tomllib
 from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image
 
@@ -254,3 +255,21 @@ def test_a_bernoulli_head_needs_binary_data(vaebm: Vaebm) -> None:
     assert result.code == 2
     assert "--dataset.binarise true" in result.err
     assert not Path("r").exists()
+
+
+def test_binary_mnist_with_a_bernoulli_head_from_run_to_likelihood(vaebm: Vaebm) -> None:
+    rng = np.random.default_rng(0)
+    Path("data").mkdir()
+    for split in ("train", "test"):
+        np.savez(f"data/{split}.npz", images=rng.integers(0, 256, (40, 28, 28), dtype=np.uint8))
+    small = [
+        "--generator.channels", "4", "--generator.groups", "1", "--generator.latent", "2",
+        "--pretrain.epochs", "1", "--pretrain.batch-size", "8", "--evaluate.samples", "8", "--out", "r",
+    ]  # fmt: skip
+    called = vaebm("run", "--recipe", "nvae-mnist-small", "--dataset.root", "data", *small)
+    assert called.code == 0, called.err
+    called = vaebm("likelihood", "r", "--importance", "2", "--importance-count", "4")
+    assert called.code == 0, called.err
+    assert "probability of binary images" in called.out
+    assert vaebm("sample", "r", "-n", "4", "--temperature", "0.7", "--out", "x.npz").code == 0
+    assert vaebm("latents", "reconstruct", "r", "-n", "4", "--out", "x.png").code == 0

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from vaebm_toolkit.builtin.data.memory import ImageDataset
-from vaebm_toolkit.core import Split, stream
+from vaebm_toolkit.core import Split, rand, stream
 
 
 class BinarySplit(Split):
@@ -29,7 +29,7 @@ class BinarySplit(Split):
         """(B, C, H, W) float32 in {0, 1}."""
         x = self.grey.batch(indices, rng)
         if rng is not None:
-            u = torch.rand(x.shape, generator=rng, dtype=x.dtype)
+            u = rand(x.shape, rng, dtype=x.dtype)
         else:
             u = torch.stack([own_uniform(int(i), x) for i in indices]) if len(x) else x
         return (u < x).to(x)
@@ -40,7 +40,7 @@ class BinarySplit(Split):
 
 def own_uniform(index: int, like: Tensor) -> Tensor:
     """Numbers of example `index`, the same in every session."""
-    return torch.rand(like.shape[1:], generator=stream(0, "binarise", index), dtype=like.dtype)
+    return rand(like.shape[1:], stream(0, "binarise", index), dtype=like.dtype)
 
 
 def binarised(data: ImageDataset) -> ImageDataset:

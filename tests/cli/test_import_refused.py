@@ -255,3 +255,11 @@ def test_damaged_and_foreign_files(vaebm: Vaebm, finished: Path) -> None:
     refused("is a run of this toolkit", finished)
     Path("folder").mkdir()
     refused("is a folder", "folder")
+
+
+def test_a_temperature_without_recalibration_would_do_nothing(vaebm: Vaebm) -> None:
+    nvae_file()
+    result = vaebm("import", "nvae", "checkpoint.pt", "--bn-temperature", "0.7", "--out", "r")
+    assert result.code == 2
+    assert "Add --bn-passes" in result.err
+    assert not Path("r").exists()

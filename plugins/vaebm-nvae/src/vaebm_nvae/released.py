@@ -14,7 +14,7 @@ from torch import Tensor
 
 from vaebm_nvae.arguments import Arguments, data, pretrain, shown
 from vaebm_nvae.importing import ImportOptions
-from vaebm_toolkit import RunError
+from vaebm_toolkit import RecipeError, RunError
 from vaebm_toolkit.core import Imported, tensors
 
 TWIN = ".weight_normalized"
@@ -23,6 +23,10 @@ TWIN = ".weight_normalized"
 
 def read(options: ImportOptions, *, checkpoint: Any, file: Path) -> Imported:
     """The generator in `checkpoint`, what torch.load found in `file`."""
+    if options.bn_temperature != 1.0 and not options.bn_passes:
+        raise RecipeError(
+            "--bn-temperature is that of re-calibration, which --bn-passes asks for.", "Add --bn-passes 500."
+        )
     if not isinstance(checkpoint, dict) or "args" not in checkpoint:
         raise RunError(
             f"{file} is not a checkpoint of NVAE's released code: it has no args.",

@@ -154,6 +154,7 @@ class Pipeline:
         for metric_name in o.metrics:
             metric = build_metric(self.registry, metric_name)
             for name, x in drawn.items():
+                metric.see(compared[name].fitted)
                 figures[name].update(metric.compute(x.split(o.batch_size), dataset))
             protocol[metric_name] = dict(metric.protocol)
         for name in compared:

@@ -285,8 +285,34 @@ class Dataset(ABC):
     test: Split
 
 
+class ModalDataset(Dataset):
+    """Data that fall into countable modes: a generative model is asked how many of them it covers."""
+
+    modes: int
+    """How many there are, equally likely."""
+
+    @abstractmethod
+    def mode_of(self, x: Tensor) -> Tensor:
+        """(B, *shape) -> (B,) int64: the mode of each example from 0, or −1 where it is in none."""
+
+    def about_modes(self) -> Mapping[str, Any]:
+        """What must stand beside a count of modes, e.g. the accuracy of a classifier. Default: nothing."""
+        return {}
+
+
+class Fitted(NamedTuple):
+    """The networks that samples come from: p(x) ∝ p_θ(x) exp(−E(x)), or one factor alone."""
+
+    generator: Generator | None
+    """p_θ; None where the density is the energy's alone"""
+    energy: EnergyFunction | None
+
+
 class Metric(ABC):
     """A figure that compares samples with held-out data."""
+
+    def see(self, model: Fitted) -> None:
+        """Called before `compute` with the networks that the samples come from. Default: nothing."""
 
     @abstractmethod
     def compute(self, samples: Iterable[Tensor], dataset: Dataset) -> Mapping[str, float]:

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from vaebm_toolkit.core import (
     EnergyFunction,
+    Fitted,
     Generator,
     RowStreams,
     Sampler,
@@ -48,6 +49,13 @@ class Model(NamedTuple):
     def alone(self) -> Model:
         """The generator without the energy's correction."""
         return self._replace(energy=None, sampler=None)
+
+    @property
+    def fitted(self) -> Fitted:
+        """The factors of the density; where chains run on data, the generator is only where they start."""
+        if self.energy is None or self.sampler is None:
+            return Fitted(self.generator, None)
+        return Fitted(None if in_data_space(self) else self.generator, self.energy)
 
     @property
     def like(self) -> Tensor:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Collection
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -11,14 +10,13 @@ import torch
 
 from vaebm_toolkit.build import (
     build_buffer,
-    build_dataset,
     build_energy,
     build_generator,
     build_metric,
     build_sampler,
     build_trainer,
 )
-from vaebm_toolkit.core import Autoencoder, Dataset, EnergyFunction, Generator, Horizon, stream
+from vaebm_toolkit.core import Autoencoder, Dataset, EnergyFunction, Generator, Horizon, Metric, stream
 from vaebm_toolkit.errors import RecipeError, RunError, quoted
 from vaebm_toolkit.evaluation.sampling import Model, samples
 from vaebm_toolkit.options import derived_values
@@ -30,6 +28,10 @@ from vaebm_toolkit.training.device import use_threads
 from vaebm_toolkit.training.files import write_json
 from vaebm_toolkit.training.fit import Interrupted, Reporter, fit, horizon_of
 from vaebm_toolkit.training.rundir import DATA, STAGES, RunDirectory, read_json
+
+
+class Diverged(RunError):
+    """The run's recipe is no good: a chain or a training stage left the finite numbers."""
 
 
 class Results(NamedTuple):
@@ -52,9 +54,11 @@ class Pipeline:
         reporter: Reporter,
         device: torch.device,
         stop: threading.Event | None = None,
+        metrics: dict[str, Metric] | None = None,
     ) -> None:
         self.run, self.dataset, self.registry, self.reporter = run, dataset, registry, reporter
         self.device, self.stop = device, stop
+        self.metrics = {} if metrics is None else metrics  # kept: features are fitted to the data once
         self.recipe: Recipe = run.recipe
         self.seed = run.recipe.run.seed
 
@@ -93,7 +97,7 @@ class Pipeline:
         if self.run.done("pretrain") is None:
             outcome = self.train("pretrain", dataset, {"generator": generator})
             if outcome.diverged:
-                raise RunError(
+                raise Diverged(
                     f"The generator stage stopped: {outcome.stopped}.",
                     "Start again with a smaller --pretrain.lr, or go on with what is there: "
                     f"vaebm run --generator-from {quoted(self.run.path)}",
@@ -131,7 +135,7 @@ class Pipeline:
         o = self.recipe.evaluate
         model = load_model(self.run, self.device)
         both = model.energy is not None and model.generator is not None
-        compared = {"generator": model.alone()} if both else {}
+        compared = {"generator": load_model(self.run, self.device, second=False)} if both else {}
         compared[model_name(self.recipe)] = model
         drawn = {}
         for name, m in compared.items():
@@ -139,7 +143,7 @@ class Pipeline:
             found = samples(m, range(o.samples), self.seed, o.batch_size, self.device, model.like)
             drawn[name] = torch.cat([self.unless_stopped(x).cpu() for x in found])
             if not torch.isfinite(drawn[name]).all():
-                raise RunError(
+                raise Diverged(
                     f"Some samples of {name} are not finite: the chain diverged at test time.",
                     f"Start again with smaller steps: {self.again()} --sampling.step-size VALUE",
                 )
@@ -152,7 +156,7 @@ class Pipeline:
             part = self.recipe.parts["sampling"]
             protocol["sampler"] = {"name": part.name, **self.recipe.tables()["sampling"]}
         for metric_name in o.metrics:
-            metric = build_metric(self.registry, metric_name)
+            metric = self.metrics.setdefault(metric_name, build_metric(self.registry, metric_name))
             for name, x in drawn.items():
                 metric.see(compared[name].fitted)
                 figures[name].update(metric.compute(x.split(o.batch_size), dataset))
@@ -200,49 +204,6 @@ def plan(recipe: Recipe, stage: str, dataset: Dataset) -> tuple[Batches, Horizon
     assert settings is not None, "resolve gives every trainer its stage options"
     batches = Batches(dataset.train, settings.batch_size, seed, stage)
     return batches, horizon_of(settings, batches.steps_per_epoch, seed, table)
-
-
-def prepare(
-    recipe: Recipe,
-    source: Path | None = None,
-    networks: dict[str, Any] | None = None,
-    finished: Collection[str] = (),
-) -> Dataset:
-    """Read the data, and fit all parts together on the meta device, before anything is written.
-
-    `networks` of the run `source` are checked against the recipe's generator. Stages that are
-    `finished` need not fit the data: their batches may be larger than it.
-    """
-    dataset = build_dataset(recipe)
-    with torch.device("meta"):
-        parts = {
-            "dataset": dataset,
-            "generator": build_generator(recipe, dataset.shape),
-            "energy": build_energy(recipe, dataset.shape),
-            "sampler": build_sampler(recipe, "sampler", dataset.bounds),
-            "buffer": build_buffer(recipe),
-        }
-        trained, sampling = parts["sampler"], build_sampler(recipe, "sampling", dataset.bounds)
-        if trained is not None and sampling is not None and trained.space != sampling.space:
-            raise RecipeError(
-                f'sampling: "{recipe.names["sampling"]}" works in {sampling.space} space, but the '
-                f"energy is trained for a density in {trained.space} space.",
-                f"Use a sampler like the one in training, e.g. --sampling {recipe.names['sampler']}",
-            )
-        if networks is not None and source is not None and parts["generator"] is None:
-            raise RecipeError(
-                f"--generator-from {quoted(source)}: the trainer {recipe.names['trainer']} as set here has "
-                "no use for a generator.",
-                "Leave it out, or let chains start from its samples: --trainer.start generator",
-            )
-        if networks is not None and source is not None:
-            load(parts["generator"], networks, "generator", source, assign=True)
-        for stage, table in STAGES.items():
-            if table in recipe.parts and stage not in finished:
-                build_trainer(recipe, table, plan(recipe, stage, dataset)[1], parts)
-    if "pretrain" in recipe.parts and isinstance(parts["generator"], Autoencoder):
-        parts["generator"].check_data(dataset.train.batch(torch.arange(min(64, len(dataset.train)))))
-    return dataset
 
 
 def model_name(recipe: Recipe) -> str:
@@ -311,8 +272,10 @@ def load_model(
     device: torch.device,
     temperature: tuple[float, ...] | None = None,
     head_temperature: float | None = None,
+    second: bool = True,
 ) -> Model:
-    """The model of a finished run, ready to sample from.
+    """The model of a finished run, ready to sample from; without its `second` stage, the generator of
+    its first.
 
     Temperatures are those of its recipe unless given: of the latent groups (one, or one each, coarse
     to fine) and of the decoder's own noise.
@@ -323,7 +286,7 @@ def load_model(
     bounds = None if about["bounds"] is None else (about["bounds"][0], about["bounds"][1])
     stored: dict[str, Any] = {}
     for stage, table in STAGES.items():
-        if table in run.recipe.parts:
+        if table in run.recipe.parts and (second or table == "pretrain"):
             if run.done(stage) is None:
                 raise RunError(
                     f"{run.path} has not finished its stage {stage}.",
@@ -338,7 +301,7 @@ def load_model(
         head = o.head_temperature if head_temperature is None else head_temperature
         generator = at_temperature(generator.to(device).eval().frozen(), latent, head)
     energy: EnergyFunction | None = None
-    if "trainer" in run.recipe.parts:
+    if "trainer" in run.recipe.parts and second:
         energy = build_energy(run.recipe, shape)
     if energy is not None:
         load(energy, stored, "energy", run.path)

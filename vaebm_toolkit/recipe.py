@@ -245,16 +245,25 @@ def resolve(tables: Mapping[str, Table], registry: Registry) -> Recipe:
 
 
 def used(tables: Mapping[str, Table], registry: Registry) -> Mapping[str, Table]:
-    """The tables without the generator and its stage where the second stage's trainer asks for none.
+    """The tables without those of parts that the second stage's trainer does not ask for.
 
     So a recipe has a generator if and only if the model does: samples of a run in data space start
-    from its generator's samples if there is one, else from noise.
+    from its generator's samples if there is one, else from noise. The same holds for its sampler.
     """
+    unused = unused_tables(tables, registry)
+    return {t: values for t, values in tables.items() if t not in unused}
+
+
+def unused_tables(tables: Mapping[str, Table], registry: Registry) -> set[str]:
+    """Tables of parts that the second stage's trainer, as set there, has no use for."""
     table = tables.get("trainer", {})
     name = str(table.get("name", DEFAULT_TRAINER))
-    if name == ABSENT or any(s.kind == "generator" for s in used_slots(name, table, registry)):
-        return tables
-    return {t: values for t, values in tables.items() if t not in FIRST_STAGE}
+    if name == ABSENT:
+        return set()
+    kinds = {s.kind for s in used_slots(name, table, registry)}
+    followers = {"generator": FIRST_STAGE, "sampler": ("sampler", "sampling")}
+    parts = ("generator", "energy", "sampler", "buffer")
+    return {t for kind in parts if kind not in kinds for t in followers.get(kind, (kind,))}
 
 
 def used_slots(trainer: str, table: Mapping[str, Any], registry: Registry) -> list[SlotInfo]:

@@ -48,6 +48,13 @@ class MLPAutoencoder(Autoencoder):
         mean, sigma = self.likelihood(eps["z0"])
         return Decoded(mean + sigma * eps["x"], sigma.log().flatten(1).sum(1))
 
+    def values(self, eps: State) -> State:
+        return {"z0": eps["z0"], "x": self.decode(eps).x}
+
+    def noise(self, values: State) -> tuple[State, Tensor]:
+        mean, sigma = self.likelihood(values["z0"])
+        return {"z0": values["z0"], "x": (values["x"] - mean) / sigma}, sigma.log().flatten(1).sum(1)
+
     def elbo(self, x: Tensor, rng: torch.Generator) -> Elbo:
         mean, sigma = self.posterior(x)
         z = mean + sigma * randn_like(mean, rng)
@@ -57,9 +64,7 @@ class MLPAutoencoder(Autoencoder):
 
     def encode(self, x: Tensor, rng: torch.Generator) -> State:
         mean, sigma = self.posterior(x)
-        z = mean + sigma * randn_like(mean, rng)
-        mean_x, sigma_x = self.likelihood(z)
-        return {"z0": z, "x": (x - mean_x) / sigma_x}
+        return self.noise({"z0": mean + sigma * randn_like(mean, rng), "x": x})[0]
 
     def log_weight(self, x: Tensor, rng: torch.Generator) -> Tensor:
         mean, sigma = self.posterior(x)

@@ -13,6 +13,7 @@ from vaebm_toolkit.errors import ToolkitError
 
 COMMANDS = {  # name -> (module, one line for --help)
     "run": ("vaebm_toolkit.cli.run", "Train a generator and an energy on your data, sample, compare."),
+    "ablate": ("vaebm_toolkit.cli.ablate", "Reproduce the paper's baselines and ablations as one table."),
     "sample": ("vaebm_toolkit.cli.sample", "Draw samples from a run, to PNG files or npz."),
     "import": ("vaebm_toolkit.cli.importing", "Make a run of a checkpoint of NVAE, VAEBM or IGEBM."),
     "latents": ("vaebm_toolkit.cli.latents", "Encode, reconstruct and interpolate with a run's generator."),

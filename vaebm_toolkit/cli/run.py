@@ -80,6 +80,8 @@ def command(ctx: click.Context, /, **given: Any) -> None:
         warn_of_problems()
     if given["resume"] is not None:
         refuse_changes(ctx, given["resume"])
+        from vaebm_toolkit.launch import go_on
+
         execute(lambda: go_on(given["resume"], registry), registry, given)
         return
     tables = tables_of(ctx)
@@ -92,7 +94,7 @@ def command(ctx: click.Context, /, **given: Any) -> None:
         choose_device(given["device"])
         click.echo(recipes.dumps(recipe.tables(), header=describe(recipe)))
         return
-    execute(lambda: begin(recipe, registry, given), registry, given)
+    execute(lambda: new_run(recipe, registry, given), registry, given)
 
 
 def generator_source(tables: dict[str, Any], given: dict[str, Any], registry: Registry) -> Path | None:
@@ -172,43 +174,20 @@ def refuse_changes(ctx: click.Context, run: Path) -> None:
         )
 
 
-def begin(recipe: recipes.Recipe, registry: Registry, given: dict[str, Any]) -> tuple[Any, Any]:
-    """The data and a new run directory; nothing is written until everything is known to fit."""
-    from vaebm_toolkit.pipeline import prepare
-    from vaebm_toolkit.training.rundir import RunDirectory, next_path
+def new_run(recipe: recipes.Recipe, registry: Registry, given: dict[str, Any]) -> tuple[Any, Any]:
+    """The data and the directory of the run that the flags ask for."""
+    from vaebm_toolkit.launch import begin
+    from vaebm_toolkit.training.rundir import next_path
 
-    out = given["out"] or next_path(Path("runs"), recipe.parts["dataset"].name)
-    RunDirectory.refuse_taken(out)
-    source = networks = energy = trainer = None
-    if given["generator_from"] is not None:
-        source = RunDirectory.open(given["generator_from"], registry)
-        networks = source.finished_generator()
-        dataset = prepare(recipe, source.path, networks, finished=("pretrain",))
-    else:
-        dataset = prepare(recipe)
-    if given["energy_from"] is not None:
-        from vaebm_toolkit.training.starting import begin_at, starting_trainer
-
-        energy = RunDirectory.open(given["energy_from"], registry)
-        trainer, start = starting_trainer(recipe, dataset, energy)
-    with RunDirectory.being_made(out, recipe, sys.argv) as run:
-        if source is not None and networks is not None:
-            run.finish("pretrain", networks, {"from": str(source.path.resolve()), "stopped": None})
-        if energy is not None:
-            moved = begin_at(run, trainer, start)
-            if not given["quiet"]:
-                what = "its optimiser goes on" if moved else "with a new optimiser"
-                click.echo(f"energy of {energy.path} from training step {start.step}, {what}", err=True)
-    return dataset, run
-
-
-def go_on(path: Path, registry: Registry) -> tuple[Any, Any]:
-    """The data and the directory of a run to continue."""
-    from vaebm_toolkit.pipeline import prepare
-    from vaebm_toolkit.training.rundir import STAGES, RunDirectory
-
-    run = RunDirectory.open(path, registry)
-    return prepare(run.recipe, finished=[stage for stage in STAGES if run.done(stage)]), run
+    return begin(
+        recipe,
+        registry,
+        given["out"] or next_path(Path("runs"), recipe.parts["dataset"].name),
+        sys.argv,
+        generator_from=given["generator_from"],
+        energy_from=given["energy_from"],
+        told=(lambda text: None) if given["quiet"] else (lambda text: click.echo(text, err=True)),
+    )
 
 
 def execute(make: Callable[[], tuple[Any, Any]], registry: Registry, given: dict[str, Any]) -> None:

@@ -3,6 +3,7 @@
 from vaebm_toolkit.core.chain import run_chain, value_and_grad
 from vaebm_toolkit.core.densities import (
     data_density,
+    joint_density,
     latent_density,
     official_latent_density,
     target_density,
@@ -70,6 +71,7 @@ __all__ = [
     "frozen",
     "generated",
     "is_finite",
+    "joint_density",
     "latent_density",
     "official_latent_density",
     "per_group",

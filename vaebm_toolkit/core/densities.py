@@ -1,6 +1,6 @@
 """The log densities that samplers work on.
 
-Latent space, VAEBM eq. 6: −U(ε) = −E(T(ε)) − ½‖ε‖². Data space: −E(x).
+Latent space, VAEBM eq. 6: −U(ε) = −E(T(ε)) − ½‖ε‖². Data space: −E(x). Joint space: log p(z, x) − E(x).
 """
 
 from __future__ import annotations
@@ -45,6 +45,22 @@ def official_latent_density(generator: Generator, energy: Energy, clamp: Bounds 
     return log_density
 
 
+def joint_density(generator: Generator, energy: Energy, clamp: Bounds = None) -> LogDensity:
+    """log h(z, x) = log p(z, x) − E(x) + const on states (z, x) (VAEBM, eq. 1).
+
+    The same distribution as that of T(ε) under `latent_density`, but without reparametrisation: each
+    group has its own scale σ, so no one step size suits all (VAEBM, appendix). `clamp` bounds the x
+    that E sees.
+    """
+
+    def log_density(values: State) -> Tensor:
+        eps, log_det = generator.noise(values)
+        x = values["x"] if clamp is None else values["x"].clamp(*clamp)
+        return -0.5 * square_norm(eps) - log_det - energy(x)
+
+    return log_density
+
+
 def data_density(energy: Energy) -> LogDensity:
     """log p(x) = −E(x) + const on states {"x": (B, ...)} (IGEBM)."""
     return lambda state: -energy(state["x"])
@@ -54,6 +70,8 @@ def target_density(sampler: Sampler, generator: Generator | None, energy: Energy
     """The density that `sampler.space` and `sampler.target` ask for."""
     if sampler.space == "data" or generator is None:
         return data_density(energy)
+    if sampler.space == "joint":
+        return joint_density(generator, energy, sampler.bounds)
     if sampler.target == "official":
         return official_latent_density(generator, energy, sampler.bounds)
     return latent_density(generator, energy, sampler.bounds)

@@ -70,6 +70,22 @@ class Generator(nn.Module, ABC):
             raise ValueError(f"{type(self).__name__} has no log-determinant; use the exact target.")
         return x, -0.5 * square_norm(eps) - log_det
 
+    def values(self, eps: State) -> State:
+        """The (z, x) that ε stands for, under the names of its groups."""
+        raise NotImplementedError(f"{type(self).__name__} has no values: it names no latents z.")
+
+    def noise(self, values: State) -> tuple[State, Tensor]:
+        """The ε that stands for (z, x), and log |d(z, x)/dε| there, (B,): the inverse of `values`.
+
+        log p(z, x) = log N(ε; 0, I) − log |d(z, x)/dε|.
+        """
+        raise NotImplementedError(f"{type(self).__name__} has no inverse: it names no latents z.")
+
+    @property
+    def invertible(self) -> bool:
+        """Whether `values` and `noise` are there, as a sampler of (z, x) needs them."""
+        return type(self).noise is not Generator.noise
+
     def frozen(self) -> Generator:
         """The same map for use as a constant, possibly rearranged to run faster.
 
@@ -154,8 +170,8 @@ class EnergyFunction(nn.Module, ABC):
 class Sampler(ABC):
     """A Markov kernel on a state, for any log density. It never holds a model."""
 
-    space: ClassVar[Literal["latent", "data"]]
-    """Which density the trainer hands it."""
+    space: ClassVar[Literal["latent", "data", "joint"]]
+    """Which density the trainer hands it: of ε, of x, or of (z, x) without reparametrisation."""
     steps: int
     """Kernel applications per chain."""
     target: Literal["exact", "official"] = "exact"

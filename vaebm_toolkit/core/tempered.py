@@ -36,11 +36,25 @@ class Tempered(Generator):
         x, log_det = self.generator.decode(self.scaled(eps))
         if log_det is None:
             return Decoded(x, None)
-        sizes = [math.prod(shape) * _log(self.temperature[name]) for name, shape in self.groups.items()]
-        return Decoded(x, log_det + sum(sizes))
+        return Decoded(x, log_det + self.log_scale())
+
+    def log_scale(self) -> float:
+        """Σ d_g log t_g"""
+        return sum(math.prod(shape) * _log(self.temperature[name]) for name, shape in self.groups.items())
 
     def mean(self, eps: State) -> Tensor:
         return self.generator.mean(self.scaled(eps))
+
+    def values(self, eps: State) -> State:
+        return self.generator.values(self.scaled(eps))
+
+    def noise(self, values: State) -> tuple[State, Tensor]:
+        eps, log_det = self.generator.noise(values)
+        return {name: v / self.temperature[name] for name, v in eps.items()}, log_det + self.log_scale()
+
+    @property
+    def invertible(self) -> bool:
+        return self.generator.invertible and min(self.temperature.values()) > 0
 
     def check_reparametrised(self) -> None:
         self.generator.check_reparametrised()

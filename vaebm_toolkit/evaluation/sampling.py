@@ -46,10 +46,6 @@ class Model(NamedTuple):
     stretch: bool = False
     """each sample is stretched to its own minimum and maximum, as the released code saves images"""
 
-    def alone(self) -> Model:
-        """The generator without the energy's correction."""
-        return self._replace(energy=None, sampler=None)
-
     @property
     def fitted(self) -> Fitted:
         """The factors of the density; where chains run on data, the generator is only where they start."""
@@ -89,20 +85,25 @@ def sample(
 
 
 def chain_start(model: Model, n: int, rng: torch.Generator, like: Tensor | None) -> State:
-    """n chain starts: ε ~ N(0, I), or data where the sampler works on data."""
+    """n chain starts: ε ~ N(0, I), (z, x) at such an ε, or data, as the sampler works."""
     if model.generator is None:
         return data_noise(model.shape, model.bounds, n, rng, like)
     if in_data_space(model):
         return generated(model.generator, model.bounds, n, rng, like)
-    return standard_normal(model.generator.groups, n, rng, like)
+    eps = standard_normal(model.generator.groups, n, rng, like)
+    if model.sampler is not None and model.sampler.space == "joint":
+        return model.generator.values(eps)
+    return eps
 
 
 @torch.no_grad()
 def decode(model: Model, state: State) -> Tensor:
-    """The data of a chain's end: T(ε) or its mean, or the state itself; within the bounds."""
-    if model.generator is None or in_data_space(model):
+    """The data of a chain's end: T(ε) or the decoder's mean, or the state's x; within the bounds."""
+    joint = model.sampler is not None and model.sampler.space == "joint"
+    if model.generator is None or in_data_space(model) or (joint and not model.mean):
         x = state["x"]
     else:
+        state = model.generator.noise(state)[0] if joint else state
         x = model.generator.mean(state) if model.mean else model.generator.decode(state).x
     if model.bounds is not None:
         x = x.clamp(*model.bounds)

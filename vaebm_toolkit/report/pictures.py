@@ -18,13 +18,13 @@ MARGIN, TITLE = 14, 20  # pixels
 def grid(images: Tensor, columns: int | None = None, scale: int | None = None, gap: int = 2) -> Image.Image:
     """Images side by side, row by row. images: (N, C, H, W) in [0, 1], C = 1 or 3.
 
-    columns: default ⌈√N⌉. scale: pixels per pixel, nearest neighbour; by default images below
-    64 pixels are enlarged to about that. gap: white pixels between images.
+    columns: default ⌈√N⌉. scale: pixels per pixel, nearest neighbour; by default `tile_scale`.
+    gap: white pixels between images.
     """
     count, channels, height, width = images.shape
     if channels not in (1, 3):
         raise ValueError(f"A picture has 1 or 3 channels, not {channels}.")
-    scale = max(1, round(64 / max(height, width))) if scale is None else scale
+    scale = tile_scale(height, width) if scale is None else scale
     columns = max(1, min(count, math.ceil(math.sqrt(count)) if columns is None else columns))
     rows = max(1, math.ceil(count / columns))
     tile_h, tile_w = height * scale + gap, width * scale + gap
@@ -43,6 +43,24 @@ def to_uint8(images: Tensor) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
         values.mul(255).add(0.5).floor().to(torch.uint8).permute(0, 2, 3, 1).numpy()
     )
     return pixels
+
+
+def tile_scale(height: int, width: int) -> int:
+    """Pixels per pixel in a grid: images below 64 pixels are enlarged to about that."""
+    return max(1, round(64 / max(height, width)))
+
+
+def titled(strips: Mapping[str, Image.Image]) -> Image.Image:
+    """Pictures below each other, each under its title."""
+    width = max(strip.width for strip in strips.values())
+    height = sum(strip.height + TITLE for strip in strips.values())
+    whole = Image.new("RGB", (width + 2 * MARGIN, height + 2 * MARGIN), "white")
+    draw, top = ImageDraw.Draw(whole), MARGIN
+    for title, strip in strips.items():
+        draw.text((MARGIN, top + 4), title, fill=TEXT)
+        whole.paste(strip, (MARGIN, top + TITLE))
+        top += strip.height + TITLE
+    return whole
 
 
 def scatter(

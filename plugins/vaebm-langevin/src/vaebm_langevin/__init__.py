@@ -1,8 +1,8 @@
-"""Langevin dynamics: one kernel, two sets of defaults (latent and data space)."""
+"""Langevin dynamics: one kernel, three sets of defaults (latent, data and joint space)."""
 
 from collections.abc import Iterable
 
-from vaebm_langevin.options import DataOptions, LatentOptions
+from vaebm_langevin.options import DataOptions, JointOptions, LatentOptions
 from vaebm_toolkit import Component, hookimpl
 
 
@@ -23,4 +23,12 @@ def vaebm_components() -> Iterable[Component]:
         options=DataOptions,
         summary="Langevin dynamics on data, IGEBM's sampler",
         cite="Du & Mordatch, NeurIPS 2019, arXiv 1903.08689",
+    )
+    yield Component(
+        kind="sampler",
+        name="joint-ld",
+        factory="vaebm_langevin.kernel:JointLangevin",
+        options=JointOptions,
+        summary="Langevin dynamics on (z, x) without reparametrisation; shown to fail, for the ablation",
+        cite="Xiao et al., VAEBM, ICLR 2021, arXiv 2010.00654, appendix",
     )

@@ -1,4 +1,4 @@
-"""The Langevin kernel and its two spaces."""
+"""The Langevin kernel and its three spaces."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor
 
-from vaebm_langevin.options import DataOptions, LatentOptions
+from vaebm_langevin.options import DataOptions, JointOptions, LatentOptions
 from vaebm_toolkit.core import LogDensity, Sampler, State, randn_like, square_norm, value_and_grad
 
 
@@ -20,7 +20,7 @@ class Langevin(Sampler):
     """
 
     def __init__(
-        self, options: LatentOptions | DataOptions, bounds: tuple[float, float] | None = None
+        self, options: LatentOptions | DataOptions | JointOptions, bounds: tuple[float, float] | None = None
     ) -> None:
         self.steps = options.steps
         self.step_size, self.noise, self.grad_clip = options.step_size, options.noise, options.grad_clip
@@ -47,17 +47,23 @@ class Langevin(Sampler):
 class LatentLangevin(Langevin):
     """Langevin dynamics on ε; `bounds` are applied to T(ε) by the density."""
 
-    space: ClassVar[Literal["latent", "data"]] = "latent"
+    space: ClassVar[Literal["latent", "data", "joint"]] = "latent"
 
     def __init__(self, options: LatentOptions, bounds: tuple[float, float] | None = None) -> None:
         super().__init__(options, bounds)
         self.target = options.target
 
 
+class JointLangevin(Langevin):
+    """Langevin dynamics on (z, x) themselves, without reparametrisation; E sees x within `bounds`."""
+
+    space: ClassVar[Literal["latent", "data", "joint"]] = "joint"
+
+
 class DataLangevin(Langevin):
     """Langevin dynamics on x, projected onto `bounds` (IGEBM's clip to [0, 1])."""
 
-    space: ClassVar[Literal["latent", "data"]] = "data"
+    space: ClassVar[Literal["latent", "data", "joint"]] = "data"
 
     def project(self, state: State) -> State:
         if self.bounds is None:

@@ -1,4 +1,4 @@
-"""Options of the two samplers. Torch-free, so that listing them is quick."""
+"""Options of the samplers. Torch-free, so that listing them is quick."""
 
 from __future__ import annotations
 
@@ -26,6 +26,30 @@ class LatentOptions:
     @property
     def clamped(self) -> bool:
         return self.target == "official" if self.clamp is None else self.clamp
+
+    @property
+    def noise(self) -> float:
+        """Standard deviation of the noise added at each step."""
+        return self.step_size**0.5 if self.noise_scale is None else self.noise_scale
+
+    @derived("implied temperature, noise² / η: the chain samples exp(−U/T)")
+    def temperature(self) -> float:
+        return self.noise**2 / self.step_size
+
+
+@frozen
+class JointOptions:
+    """Defaults: as many steps of the same size as in ε-space. No one step size suits all groups."""
+
+    steps: int = opt(10, "Langevin steps per chain", check=ge(0))
+    step_size: float = opt(8e-5, "step size η: (z, x) ← (z, x) − (η/2)∇U + noise", check=gt(0))
+    noise_scale: float | None = opt(None, "standard deviation of the noise; none: √η", check=ge(0))
+    grad_clip: float | None = opt(None, "clip each element of ∇U to ± this", check=gt(0))
+    clamp: bool = opt(False, "clamp x to the data's range before the energy sees it")
+
+    @property
+    def clamped(self) -> bool:
+        return self.clamp
 
     @property
     def noise(self) -> float:

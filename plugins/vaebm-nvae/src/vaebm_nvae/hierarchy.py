@@ -77,6 +77,31 @@ class Hierarchy(Generator):
             log_det = torch.stack([p.log_det() for p in priors]).sum(0) + log_det
         return Decoded(head.sample(eps["x"]), log_det)
 
+    def values(self, eps: State) -> State:
+        z: State = {}
+
+        def latent(group: int, raw: Tensor, _: Tensor | None) -> Tensor:
+            name = f"z{group}"
+            z[name] = self.prior(group, raw).sample(arranged(eps[name]))
+            return z[name]
+
+        head = self.top_down(len(eps["z0"]), latent)
+        return {**z, "x": head.sample(eps["x"])}
+
+    def noise(self, values: State) -> tuple[State, Tensor]:
+        self.check_reparametrised()
+        priors: list[Normal] = []
+
+        def latent(group: int, raw: Tensor, _: Tensor | None) -> Tensor:
+            priors.append(self.prior(group, raw))
+            return arranged(values[f"z{group}"])
+
+        head = self.top_down(len(values["z0"]), latent)
+        assert isinstance(head, GaussianHead)
+        eps = {f"z{g}": p.noise(values[f"z{g}"]) for g, p in enumerate(priors)}
+        log_det = torch.stack([p.log_det() for p in priors]).sum(0) + head.log_det()
+        return {**eps, "x": head.normal.noise(2 * values["x"] - 1)}, log_det
+
     def mean(self, eps: State) -> Tensor:
         """E[x | z] of the head."""
         return self.ancestral(eps)[0].mean()

@@ -8,10 +8,11 @@ from vaebm_toolkit import Component, hookimpl
 
 @hookimpl
 def vaebm_components() -> Iterable[Component]:
-    from vaebm_toolkit.builtin import datasets, metrics, networks, trainers
+    from vaebm_toolkit.builtin import datasets, metrics, moving_options, networks, trainers
 
     yield from networks.COMPONENTS
     yield from trainers.COMPONENTS
+    yield from moving_options.COMPONENTS
     yield from datasets.COMPONENTS
     yield from metrics.COMPONENTS
 

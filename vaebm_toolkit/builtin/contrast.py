@@ -6,7 +6,7 @@ import copy
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping
 from itertools import islice
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -38,7 +38,8 @@ class ContrastTrainer(Trainer):
     """Minimises mean E(x⁺) − mean E(x⁻) + α · mean(E(x⁺)² + E(x⁻)²) + α_s · spectral.
 
     x⁺ are data, x⁻ the ends of chains on the model. A trainer says in which space they run, where
-    they start and how an end becomes data; the generator, where there is one, is fixed.
+    they start and how an end becomes data; the generator, where there is one, is fixed unless a
+    trainer says otherwise.
     """
 
     name: ClassVar[str]
@@ -62,7 +63,7 @@ class ContrastTrainer(Trainer):
         if generator is not None and self.space == "latent":
             generator.check_reparametrised()
         self.options, self.horizon = options, horizon
-        self.generator = None if generator is None else generator.frozen()
+        self.generator = None if generator is None else self.held(generator)
         self.energy, self.sampler, self.buffer = energy, sampler, buffer
         self.players = {"energy": energy}
         adam = MomentClippedAdam if options.moment_clip else Adam
@@ -74,6 +75,14 @@ class ContrastTrainer(Trainer):
         )
         self.spectral = SpectralPenalty(energy, seed=horizon.seed)
         self.average = copy.deepcopy(energy).requires_grad_(False) if options.ema else None
+
+    def held(self, generator: Generator) -> Generator:
+        """The generator as the trainer keeps it. Default: a constant."""
+        return generator.frozen()
+
+    def fixed_generator(self) -> Generator | None:
+        """The generator as a constant while this step's chain runs."""
+        return self.generator
 
     @abstractmethod
     def start(self, x: Tensor, rng: torch.Generator) -> State:
@@ -103,25 +112,10 @@ class ContrastTrainer(Trainer):
                 warmup_cosine(step, peak=o.lr, floor=o.lr_min, warmup=0, total=self.horizon.steps),
             )
         end, chain = self.chain(x, step, rng)
-        negatives = self.decode(end)
-        energy = self.energy(torch.cat([x, negatives.to(x.dtype)]))
-        positive, negative = energy.chunk(2)
-        gap = positive.mean() - negative.mean()
-        loss = gap
-        metrics = {
-            "energy_gap": gap,
-            "energy_data": positive.mean(),
-            "energy_samples": negative.mean(),
-            **chain,
-        }
-        if o.spectral and self.spectral.convolutions:
-            metrics["spectral"] = self.spectral()
-            loss = loss + o.spectral * metrics["spectral"]
-        if o.energy_l2:
-            loss = loss + o.energy_l2 * (positive.square().mean() + negative.square().mean())
-        yield Update("energy", loss, metrics)
+        loss, metrics = contrast(self.energy, x, self.decode(end), self.spectral, o)
+        yield Update("energy", loss, {**metrics, **chain})
         if self.average is not None:
-            update_average(self.average, self.energy, min(o.ema, (1 + step) / (10 + step)))
+            update_average(self.average, self.energy, ema_decay(o.ema, step))
 
     def chain(self, x: Tensor, step: int, rng: torch.Generator) -> tuple[State, dict[str, Tensor]]:
         """Chain ends on the model, and the last step's diagnostics."""
@@ -130,7 +124,7 @@ class ContrastTrainer(Trainer):
             start = self.buffer.draw(start, step, rng)
         last: dict[str, Tensor] = {}
         with frozen(self.energy):
-            density = target_density(self.sampler, self.generator, self.energy)
+            density = target_density(self.sampler, self.fixed_generator(), self.energy)
             end = run_chain(
                 self.sampler, start, density, rng,
                 observe=lambda k, state, diagnostics: last.update(diagnostics),
@@ -153,3 +147,37 @@ class ContrastTrainer(Trainer):
             self.buffer.load_state_dict(state["buffer"])
         if self.average is not None:
             self.average.load_state_dict(state["average"])
+
+
+class Penalties(Protocol):
+    """The options of a contrast's penalties."""
+
+    @property
+    def spectral(self) -> float: ...
+    @property
+    def energy_l2(self) -> float: ...
+
+
+def contrast(
+    energy: EnergyFunction, x: Tensor, negatives: Tensor, spectral: SpectralPenalty, options: Penalties
+) -> tuple[Tensor, dict[str, Tensor]]:
+    """mean E(x⁺) − mean E(x⁻) + α · mean(E(x⁺)² + E(x⁻)²) + α_s · spectral, and its parts.
+
+    Data x⁺ and negatives x⁻, (B, *data shape) each, pass through E together: where E normalises by
+    the batch, it is one function of both.
+    """
+    positive, negative = energy(torch.cat([x, negatives.to(x.dtype)])).chunk(2)
+    gap = positive.mean() - negative.mean()
+    loss = gap
+    metrics = {"energy_gap": gap, "energy_data": positive.mean(), "energy_samples": negative.mean()}
+    if options.spectral and spectral.convolutions:
+        metrics["spectral"] = spectral()
+        loss = loss + options.spectral * metrics["spectral"]
+    if options.energy_l2:
+        loss = loss + options.energy_l2 * (positive.square().mean() + negative.square().mean())
+    return loss, metrics
+
+
+def ema_decay(decay: float, step: int) -> float:
+    """The decay of a moving average at `step`: a mean over all steps at first, `decay` in the end."""
+    return min(decay, (1 + step) / (10 + step))

@@ -10,10 +10,10 @@ from vaebm_toolkit.builtin.trainers import VaebmOptions
 from vaebm_toolkit.core import Generator, State, standard_normal
 
 
-class VaebmTrainer(ContrastTrainer):
+class LatentContrastTrainer(ContrastTrainer):
     """Chains on h run in ε-space, x⁻ = T(ε) (VAEBM, eq. 5)."""
 
-    name, space, usual_sampler = "vaebm", "latent", "latent-ld"
+    space, usual_sampler = "latent", "latent-ld"
     options: VaebmOptions
     generator: Generator
 
@@ -27,3 +27,9 @@ class VaebmTrainer(ContrastTrainer):
             return self.generator.mean(end)
         x = self.generator.decode(end).x
         return x if self.sampler.bounds is None else x.clamp(*self.sampler.bounds)
+
+
+class VaebmTrainer(LatentContrastTrainer):
+    """The generator is fixed, the energy learns (VAEBM, section 3.1)."""
+
+    name = "vaebm"

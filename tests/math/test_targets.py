@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import math
 from typing import ClassVar
 
 import pytest
 import torch
 from torch import Tensor
 
-from vaebm_langevin.kernel import LatentLangevin
-from vaebm_langevin.options import LatentOptions
+from vaebm_langevin.kernel import JointLangevin, LatentLangevin
+from vaebm_langevin.options import JointOptions, LatentOptions
 from vaebm_toolkit.core import (
     Decoded,
     Generator,
     State,
+    joint_density,
     latent_density,
     official_latent_density,
     run_chain,
@@ -32,6 +34,14 @@ class TwoGroups(Generator):
     def decode(self, eps: State) -> Decoded:
         log_sigma = 0.8 * torch.tanh(eps["z0"])
         return Decoded(torch.sin(eps["z0"]) + log_sigma.exp() * eps["x"], log_sigma.sum(1))
+
+    def values(self, eps: State) -> State:
+        return {"z0": eps["z0"], "x": self.decode(eps).x}
+
+    def noise(self, values: State) -> tuple[State, Tensor]:
+        log_sigma = 0.8 * torch.tanh(values["z0"])
+        eps = (values["x"] - torch.sin(values["z0"])) / log_sigma.exp()
+        return {"z0": values["z0"], "x": eps}, log_sigma.sum(1)
 
 
 def no_energy(x: Tensor) -> Tensor:
@@ -125,3 +135,55 @@ def test_clamp_leaves_the_energy_unchanged_inside_the_bounds(rng):
     bound = generator.decode(eps).x[~inside].clamp(-1, 1)
     prior = -0.5 * square_norm({k: v[~inside] for k, v in eps.items()})
     torch.testing.assert_close(clamped[~inside], -ring(bound) + prior)
+
+
+def test_joint_log_density_is_log_p_of_z_and_x_minus_the_energy(rng):
+    """log N(z0; 0, 1) + log N(x; μ, σ²) − E(x) at any (z, x), up to the constant of four normal densities."""
+    generator = TwoGroups()
+    values = standard_normal(generator.groups, 50, rng)  # any values, not those of their own noise
+    sigma = (0.8 * torch.tanh(values["z0"])).exp()
+    prior = torch.distributions.Normal(torch.zeros_like(sigma), 1.0).log_prob(values["z0"]).sum(1)
+    likelihood = torch.distributions.Normal(torch.sin(values["z0"]), sigma).log_prob(values["x"]).sum(1)
+    constant = 2 * torch.log(torch.tensor(2 * torch.pi))
+    found = joint_density(generator, ring)(values) - constant
+    torch.testing.assert_close(found, prior + likelihood - ring(values["x"]), rtol=0, atol=1e-12)
+
+
+def test_the_joint_chain_has_the_same_distribution_where_it_converges(rng):
+    """On a toy whose scales are alike, (z, x) by its own chain and T(ε) by the chain in ε-space agree."""
+    generator = TwoGroups()
+    eps = chain(latent_density(generator, ring), rng, 600, 0.02)
+    sampler = JointLangevin(JointOptions(steps=1200, step_size=0.01))
+    start = generator.values(standard_normal(generator.groups, CHAINS, rng))
+    joint = run_chain(sampler, start, joint_density(generator, ring), rng)
+    for name, by_noise in generator.values(eps).items():
+        error = ((by_noise.var(0) + joint[name].var(0)) / CHAINS).sqrt()
+        assert ((by_noise.mean(0) - joint[name].mean(0)).abs() < 4 * error).all()
+
+
+def test_small_scales_break_the_joint_chain_and_not_the_reparametrised_one(rng):
+    """x = z + 0.01 ε_x: a step that mixes z multiplies x's error by 1 − η/2σ² = −49 per step."""
+
+    class Peaked(TwoGroups):
+        def decode(self, eps: State) -> Decoded:
+            return Decoded(eps["z0"] + 0.01 * eps["x"], torch.full((len(eps["x"]),), 2 * math.log(0.01)))
+
+        def values(self, eps: State) -> State:
+            return {"z0": eps["z0"], "x": self.decode(eps).x}
+
+        def noise(self, values: State) -> tuple[State, Tensor]:
+            x = (values["x"] - values["z0"]) / 0.01
+            return {"z0": values["z0"], "x": x}, torch.full((len(x),), 2 * math.log(0.01))
+
+    generator, step = Peaked(), 0.01
+    start = standard_normal(generator.groups, 200, rng)
+    joint, latent = JointOptions(steps=40, step_size=step), LatentOptions(steps=40, step_size=step)
+    density = joint_density(generator, ring)
+    far = run_chain(JointLangevin(joint), generator.values(start), density, rng)
+    near = run_chain(LatentLangevin(latent), start, latent_density(generator, ring), rng)
+    assert (far["x"].abs() > 1e6).all() or not torch.isfinite(far["x"]).all()
+    assert (generator.values(near)["x"].abs() < 10).all()
+    # a step that x can bear hardly moves z: 40 steps take it 40 · 1e-5 = 0.02² further
+    slow = JointOptions(steps=40, step_size=1e-5)
+    end = run_chain(JointLangevin(slow), generator.values(start), density, rng)
+    assert (end["z0"] - start["z0"]).std() < 0.05

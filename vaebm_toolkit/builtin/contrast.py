@@ -43,7 +43,8 @@ class ContrastTrainer(Trainer):
     """
 
     name: ClassVar[str]
-    space: ClassVar[Literal["latent", "data"]]
+    spaces: ClassVar[tuple[Literal["latent", "data", "joint"], ...]]
+    """spaces that the sampler may work in, the usual one first"""
     usual_sampler: ClassVar[str]
 
     def __init__(
@@ -55,16 +56,16 @@ class ContrastTrainer(Trainer):
         sampler: Sampler,
         buffer: Buffer | None,
     ) -> None:
-        if sampler.space != self.space:
+        if sampler.space not in self.spaces:
             raise RecipeError(
-                f"sampler: the trainer {self.name} needs one that works in {self.space} space.",
+                f"sampler: the trainer {self.name} needs one that works in {self.spaces[0]} space.",
                 f"Choose one, e.g. --sampler {self.usual_sampler}; list them: vaebm plugins list sampler",
             )
-        if generator is not None and self.space == "latent":
+        if generator is not None and sampler.space != "data":
             generator.check_reparametrised()
         self.options, self.horizon = options, horizon
-        self.generator = None if generator is None else self.held(generator)
         self.energy, self.sampler, self.buffer = energy, sampler, buffer
+        self.generator = None if generator is None else self.held(generator)
         self.players = {"energy": energy}
         adam = MomentClippedAdam if options.moment_clip else Adam
         self.optimizer = adam(

@@ -28,7 +28,7 @@ class EbmTrainer(ContrastTrainer):
     VAEBM's appendix), which then are no part of the density.
     """
 
-    name, space, usual_sampler = "ebm", "data", "data-ld"
+    name, spaces, usual_sampler = "ebm", ("data",), "data-ld"
     options: EbmOptions
 
     def __init__(

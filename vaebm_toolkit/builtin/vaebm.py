@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from vaebm_toolkit import RecipeError
 from vaebm_toolkit.builtin.contrast import ContrastTrainer
 from vaebm_toolkit.builtin.trainers import VaebmOptions
 from vaebm_toolkit.core import Generator, State, standard_normal
@@ -13,7 +14,7 @@ from vaebm_toolkit.core import Generator, State, standard_normal
 class LatentContrastTrainer(ContrastTrainer):
     """Chains on h run in ε-space, x⁻ = T(ε) (VAEBM, eq. 5)."""
 
-    space, usual_sampler = "latent", "latent-ld"
+    spaces, usual_sampler = ("latent",), "latent-ld"
     options: VaebmOptions
     generator: Generator
 
@@ -30,6 +31,27 @@ class LatentContrastTrainer(ContrastTrainer):
 
 
 class VaebmTrainer(LatentContrastTrainer):
-    """The generator is fixed, the energy learns (VAEBM, section 3.1)."""
+    """The generator is fixed, the energy learns (VAEBM, section 3.1).
 
-    name = "vaebm"
+    With a sampler in joint space, chains on h run on (z, x) themselves (VAEBM, appendix).
+    """
+
+    name, spaces = "vaebm", ("latent", "joint")
+
+    def held(self, generator: Generator) -> Generator:
+        if self.sampler.space == "joint" and not generator.invertible:
+            raise RecipeError(
+                "sampler: chains on (z, x) need a generator that has an inverse, which this one has not.",
+                f"Let them run on its noise: --sampler {self.usual_sampler}",
+            )
+        return super().held(generator)
+
+    @torch.no_grad()
+    def start(self, x: Tensor, rng: torch.Generator) -> State:
+        eps = super().start(x, rng)
+        return self.generator.values(eps) if self.sampler.space == "joint" else eps
+
+    @torch.no_grad()
+    def decode(self, end: State) -> Tensor:
+        """As in ε-space: T(ε) there is x itself here."""
+        return super().decode(self.generator.noise(end)[0] if self.sampler.space == "joint" else end)

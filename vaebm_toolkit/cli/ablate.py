@@ -136,10 +136,7 @@ def show(ablation: ablations.Ablation, over: Mapping[str, Table], registry: Regi
         last = "trainer" if names["trainer"] != recipes.ABSENT else "pretrain"
         stage = tables[last]
         length = f"{stage['steps']} steps" if "steps" in stage else f"{stage['epochs']} epochs"
-        second = (
-            [names.get(t, "") for t in ("energy", "sampler", "buffer")] if last == "trainer" else [""] * 3
-        )
-        parts = [p if p != recipes.ABSENT else "" for p in second]
+        parts = [names.get(t, "").replace(recipes.ABSENT, "") for t in ("energy", "sampler", "buffer")]
         lines.append([row.name, row.title, names[last], *parts, f"{length} of {stage['batch_size']}"])
     table(["row", "what", "trainer", "energy", "sampler", "buffer", "length"], lines)
     click.echo("A row's recipe is in OUT/seed-N/ROW/recipe.toml: an ordinary run.")

@@ -13,9 +13,10 @@ import click
 
 from vaebm_toolkit import recipe as recipes
 from vaebm_toolkit.cli import warn_of_problems
-from vaebm_toolkit.cli.parts import PartsCommand, part_flag, tables_of
+from vaebm_toolkit.cli.parts import PartOption, PartsCommand, flag, part_flag, tables_of
 from vaebm_toolkit.cli.progress import reporter
 from vaebm_toolkit.errors import RecipeError, ToolkitError, quoted
+from vaebm_toolkit.options import slots
 from vaebm_toolkit.registry import Registry, installed
 
 FIXED_BY_RESUME = {"resume", "device", "quiet"}
@@ -85,6 +86,7 @@ def command(ctx: click.Context, /, **given: Any) -> None:
         execute(lambda: go_on(given["resume"], registry), registry, given)
         return
     tables = tables_of(ctx)
+    refuse_unused(ctx, tables, registry)
     given["generator_from"] = generator_source(tables, given, registry)
     recipe = recipes.resolve(with_flags(tables, given, registry), registry)
     if given["dry_run"]:
@@ -95,6 +97,30 @@ def command(ctx: click.Context, /, **given: Any) -> None:
         click.echo(recipes.dumps(recipe.tables(), header=describe(recipe)))
         return
     execute(lambda: new_run(recipe, registry, given), registry, given)
+
+
+def refuse_unused(ctx: click.Context, tables: dict[str, Any], registry: Registry) -> None:
+    """A flag for a part that the trainer has no use for would silently do nothing."""
+    unused = recipes.unused_tables(tables, registry)
+    flags = [
+        (o.table, flag(o.table, o.field.key))
+        for o in ctx.command.get_params(ctx)
+        if isinstance(o, PartOption) and ctx.params.get(o.name or "") is not None
+    ]
+    flags += [(t, f"--{t}") for t in recipes.SLOTS if ctx.params.get(t) not in (None, recipes.ABSENT)]
+    for table, name in flags:
+        if table not in unused:
+            continue
+        trainer = str(tables.get("trainer", {}).get("name", recipes.DEFAULT_TRAINER))
+        kind = {"pretrain": "generator", "sampling": "sampler"}.get(table, table)
+        known = slots(registry.find("trainer", trainer).component.options).values()
+        when = next((s.when for s in known if s.kind == kind and s.when is not None), None)
+        instead = "" if when is None else f", or use one: {flag('trainer', when[0])} {when[1]}"
+        article = "an" if kind == "energy" else "a"
+        raise RecipeError(
+            f"{name}: the trainer {trainer} as set here has no use for {article} {kind}.",
+            f"Leave it out{instead}.",
+        )
 
 
 def generator_source(tables: dict[str, Any], given: dict[str, Any], registry: Registry) -> Path | None:

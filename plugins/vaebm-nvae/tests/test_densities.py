@@ -62,6 +62,24 @@ def test_decode_undoes_encode(make, options, shape):
 
 
 @pytest.mark.parametrize("options", VARIANTS)
+@pytest.mark.parametrize("frozen", [False, True])
+def test_noise_undoes_values(make, options, frozen):
+    """ε → (z, x) → ε, with the log-determinant of T there; z is what the priors draw."""
+    model = make((3, 8, 8), **options)
+    eps = standard_normal(model.groups, 2, stream(1))
+    head, priors = model.ancestral(eps)
+    used = model.frozen() if frozen else model
+    values = used.values(eps)
+    assert list(values) == list(model.groups)
+    for g, p in enumerate(priors):
+        torch.testing.assert_close(values[f"z{g}"], p.sample(eps[f"z{g}"]), rtol=0, atol=1e-10)
+    back, log_det = used.noise(values)
+    for name, value in eps.items():
+        torch.testing.assert_close(back[name], value, rtol=0, atol=1e-9)
+    torch.testing.assert_close(log_det, model.decode(eps).log_det, rtol=1e-10, atol=1e-9)
+
+
+@pytest.mark.parametrize("options", VARIANTS)
 def test_kl_is_the_mean_log_ratio(make, options):
     """E_q[log q(z | x) − log p(z)] by Monte Carlo, paired with the closed form along the same samples."""
     model, n = make((1, 8, 8), latent=1, **options), 400

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from itertools import product
+from typing import Any
 
 import pytest
 import torch
@@ -12,8 +14,9 @@ from torch import Tensor
 
 from vaebm_igebm.options import LAYOUTS, ResNetOptions, halving
 from vaebm_igebm.resnet import ResNetEnergy, build, scaled_swish
+from vaebm_igebm.spectral_norm import SpectralNormConv2d
 from vaebm_toolkit import RecipeError
-from vaebm_toolkit.core import WeightNormConv2d, frozen
+from vaebm_toolkit.core import NormalisedConv2d, WeightNormConv2d, frozen
 
 PUBLISHED = [
     ("cifar10", 128, (3, 32, 32), 5_137_921),
@@ -25,7 +28,7 @@ PUBLISHED = [
 ]
 
 
-def small(layout: str = "auto", shape: tuple[int, ...] = (3, 16, 24), **options: bool) -> ResNetEnergy:
+def small(layout: str = "auto", shape: tuple[int, ...] = (3, 16, 24), **options: Any) -> ResNetEnergy:
     return build(ResNetOptions(width=4, layout=layout, **options), shape)
 
 
@@ -39,6 +42,21 @@ def test_parameter_counts_are_the_published_ones(layout, width, shape, count):
     with torch.device("meta"):
         energy = build(ResNetOptions(width=width, layout=layout), shape)
         assert energy(torch.empty(2, *shape)).shape == (2,)
+    assert sum(p.numel() for p in energy.parameters()) == count
+
+
+NORMALISED = [  # CIFAR-10's at width 128: a bias less per normalised convolution, two of BatchNorm more
+    ("weight", True, 5_137_921 + 2_560),
+    ("spectral", False, 5_137_921 - 3_328),  # a scale less per channel of 16 convolutions
+    ("spectral", True, 5_137_921 - 3_328 + 2_560),
+]
+
+
+@pytest.mark.parametrize(("norm", "batch_norm", "count"), NORMALISED)
+def test_parameter_counts_with_other_normalisations(norm, batch_norm, count):
+    with torch.device("meta"):
+        energy = build(ResNetOptions(width=128, norm=norm, batch_norm=batch_norm), (3, 32, 32))
+        assert energy(torch.empty(2, 3, 32, 32)).shape == (2,)
     assert sum(p.numel() for p in energy.parameters()) == count
 
 
@@ -150,6 +168,89 @@ def test_scaled_swish_has_slope_at_most_one():
     h = torch.linspace(-20, 20, 400_001, requires_grad=True)
     (slope,) = torch.autograd.grad(scaled_swish(h).sum(), h)
     assert 0.999 < slope.abs().max() <= 1
+
+
+DISCRIMINATOR = {"norm": "spectral", "batch_norm": True}
+
+
+def discriminator_formula(energy: ResNetEnergy, x: Tensor, statistics: str) -> Tensor:
+    """The MNIST layout with W/σ from a dense decomposition, normalised by the batch or as it ran."""
+    p = energy.state_dict()
+
+    def conv(name: str, h: Tensor, padding: int) -> Tensor:
+        w = p[f"{name}.weight_orig"]
+        return F.conv2d(
+            h, w / torch.linalg.svdvals(w.flatten(1)).max(), p.get(f"{name}.bias"), padding=padding
+        )
+
+    def norm(name: str, h: Tensor) -> Tensor:
+        mean, var = p[f"{name}.running_mean"], p[f"{name}.running_var"]
+        if statistics == "batch":
+            mean, var = h.mean((0, 2, 3)), h.var((0, 2, 3), unbiased=False)
+        unit = (h - mean[:, None, None]) / (var[:, None, None] + 1e-5).sqrt()
+        return p[f"{name}.weight"][:, None, None] * unit + p[f"{name}.bias"][:, None, None]
+
+    def act(h: Tensor) -> Tensor:
+        return h * torch.sigmoid(h) / 1.1
+
+    h = act(conv("conv1", x, 1))
+    for i, block in enumerate(LAYOUTS["mnist"]):
+        r = norm(f"blocks.{i}.norm1", conv(f"blocks.{i}.conv1", h, 1))
+        r = norm(f"blocks.{i}.norm2", conv(f"blocks.{i}.conv2", act(r), 1))
+        changes = block.down or block.inputs != block.outputs
+        r = r + (conv(f"blocks.{i}.skip.0", h, 0) if changes else h)
+        h = act(F.avg_pool2d(r, 2) if block.down else r)
+    return (h.sum((2, 3)) @ p["linear.weight"].T + p["linear.bias"]).squeeze(1)
+
+
+def test_the_discriminator_is_the_formula():
+    """In training mode by the batch, in eval mode and in a chain by running statistics."""
+    energy, x = small("mnist", **DISCRIMINATOR), images(6)
+    for _ in range(400):  # the power iterations converge
+        for m in energy.modules():
+            if isinstance(m, SpectralNormConv2d):
+                m.weight_u.copy_(m.singular_vectors()[0])
+    torch.testing.assert_close(energy(x), discriminator_formula(energy, x, "batch"), rtol=1e-6, atol=1e-6)
+    with frozen(energy):
+        held = energy(x)
+    torch.testing.assert_close(held, discriminator_formula(energy, x, "running"), rtol=1e-6, atol=1e-6)
+    torch.testing.assert_close(energy.eval()(x), held)
+    assert (held - energy.train()(x)).abs().max() > 0.01
+
+
+@pytest.mark.parametrize(("norm", "batch_norm"), list(product(("weight", "spectral"), (False, True))))
+def test_every_network_learns_and_comes_back(norm, batch_norm):
+    """A gradient for each parameter, a state that restores E, and weights held in a chain."""
+    energy, other = (small(norm=norm, batch_norm=batch_norm) for _ in range(2))
+    energy(images(4)).square().sum().backward()
+    assert [k for k, p in energy.named_parameters() if p.grad is None or not p.grad.any()] == []
+    other.load_state_dict(energy.state_dict())
+    assert torch.equal(energy.eval()(images(2)), other.eval()(images(2)))
+    with frozen(energy):
+        assert all(m.held_weight is not None for m in energy.modules() if isinstance(m, NormalisedConv2d))
+        assert torch.equal(energy(images(2)), other(images(2)))
+
+
+@pytest.mark.parametrize("options", [{"norm": "spectral"}, {"batch_norm": True}, DISCRIMINATOR], ids=str)
+def test_there_is_nothing_to_initialise_where_another_layer_normalises(options):
+    energy = small(**options)
+    before = {k: v.clone() for k, v in energy.state_dict().items()}
+    energy.initialise(images(4))
+    assert all(torch.equal(v, before[k]) for k, v in energy.state_dict().items())
+
+
+def test_with_spectral_norm_alone_the_signal_fades():
+    """What the README says of a new network, and why the WGAN needs both: at least a factor of 1,000."""
+    spread = {}
+    for batch_norm in (False, True):
+        energy = build(
+            ResNetOptions(width=16, layout="cifar10", norm="spectral", batch_norm=batch_norm), (3, 32, 32)
+        )
+        with torch.no_grad():
+            for _ in range(30):
+                energies = energy(images(8, (3, 32, 32)))
+        spread[batch_norm] = energies.std()
+    assert spread[False] * 1000 < spread[True]
 
 
 @pytest.mark.parametrize(

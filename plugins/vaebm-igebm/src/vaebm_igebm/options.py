@@ -51,6 +51,12 @@ class ResNetOptions:
         "auto", "residual blocks of the published network; auto: by the size of the images"
     )
     data_init: bool = opt(True, "set scales and biases from data before the first step (mean 0, std 0.2)")
+    norm: Literal["weight", "spectral"] = opt(
+        "weight", "convolutions have a learned scale per channel, or largest singular value 1 (for a wgan)"
+    )
+    batch_norm: bool = opt(
+        False, "normalise by the batch after both convolutions of each block (for a wgan, not for chains)"
+    )
 
     def blocks(self, shape: tuple[int, ...]) -> tuple[Block, ...]:
         """The residual blocks for images of `shape` = (C, H, W), or a RecipeError."""

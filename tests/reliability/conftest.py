@@ -10,7 +10,8 @@ import pytest
 import torch
 
 from vaebm_toolkit import recipe as recipes
-from vaebm_toolkit.pipeline import Pipeline, prepare
+from vaebm_toolkit.launch import prepare
+from vaebm_toolkit.pipeline import Pipeline
 from vaebm_toolkit.registry import installed
 from vaebm_toolkit.training.rundir import RunDirectory
 

@@ -11,7 +11,8 @@ import torch
 from vaebm_toolkit import hookimpl
 from vaebm_toolkit import recipe as recipes
 from vaebm_toolkit.errors import RunError
-from vaebm_toolkit.pipeline import Pipeline, load_model, prepare
+from vaebm_toolkit.launch import prepare
+from vaebm_toolkit.pipeline import Pipeline, load_model
 from vaebm_toolkit.recipe import HealthOptions
 from vaebm_toolkit.registry import discover, installed
 from vaebm_toolkit.training.checkpoint import Checkpoints

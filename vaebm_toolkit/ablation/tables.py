@@ -1,6 +1,6 @@
 """Ablation tables: TOML files whose rows are recipes, and the published figures beside them. Torch-free.
 
-recipe = "digits"            # what every row lies over
+recipe = "digits"            # what every row lies over; digits where it is not said
 reference = "vaebm"          # the row that others are compared with
 [evaluate]                   # tables here are the same for all rows
 samples = 1000
@@ -14,7 +14,8 @@ trainer = { steps = 700 }    # tables of this row
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
 from importlib.resources import files
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -76,10 +77,17 @@ class Ablation(NamedTuple):
         if row.name == GENERATOR:
             tables = recipes.merge(tables, {"trainer": {"name": ABSENT}})
         tables = recipes.merge(tables, {"run": {"seed": seed}})
-        try:
+        with of_row(row.name):
             return recipes.resolve(tables, registry)
-        except RecipeError as e:
-            raise RecipeError(f"row {row.name}: {e.message}", e.fix) from e
+
+
+@contextmanager
+def of_row(name: str) -> Iterator[None]:
+    """Inside, a refusal says which row it is about."""
+    try:
+        yield
+    except RecipeError as e:
+        raise RecipeError(f"row {name}: {e.message}", e.fix) from e
 
 
 def shipped() -> dict[str, str]:
@@ -120,7 +128,7 @@ def parsed(name: str, table: Mapping[str, Any], summary: str) -> Ablation:
         raise RecipeError(f"{where}: it has no rows.", 'Write one: [[rows]], then name = "vaebm"')
     shared = {k: v for k, v in table.items() if k in ORDER}
     recipes.check_tables(shared, where)
-    base = recipes.read(str(table["recipe"])) if "recipe" in table else {}
+    base = recipes.read(str(table.get("recipe", recipes.DEFAULT_DATASET)))
     rows = tuple(row_of(entry, where) for entry in table["rows"])
     names = [row.name for row in rows]
     for twice in {n for n in names if names.count(n) > 1}:

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import torch
 
 from vaebm_toolkit import recipe as recipes
-from vaebm_toolkit.ablation.tables import GENERATOR, Ablation, Row
+from vaebm_toolkit.ablation.tables import GENERATOR, Ablation, Row, of_row
 from vaebm_toolkit.errors import RecipeError
 from vaebm_toolkit.launch import begin, go_on, prepare
 from vaebm_toolkit.pipeline import Diverged, Pipeline
@@ -78,7 +78,8 @@ def tasks_of(
             task = Task(row.name, seed, recipe.tables(), folder / row.name, source)
             (trained if row.name == GENERATOR else rest).append(task)
             if seed == seeds[0]:
-                prepare(recipe)
+                with of_row(row.name):
+                    prepare(recipe)
     return [tasks for tasks in (trained, rest) if tasks]
 
 

@@ -70,12 +70,13 @@ def command(
     directory = RunDirectory.open(run, installed())
     where = choose_device(device)
     latent = None if temperature is None else numbers(temperature)
-    model = load_model(directory, where, latent, head_temperature, second=not generator_only)
-    if model.generator is None and (generator_only or latent is not None or head_temperature is not None):
+    changed = generator_only or latent is not None or head_temperature is not None
+    if changed and "generator" not in directory.recipe.parts:
         raise RecipeError(
             f"{run} has no generator: it is an energy alone.",
             "Leave --generator-only, --temperature and --head-temperature out.",
         )
+    model = load_model(directory, where, latent, head_temperature, second=not generator_only)
     out = out if out is not None else run / "samples" / "sampled"
     if out.suffix not in ("", ".png", ".npz") and not out.is_dir():
         raise RecipeError(

@@ -67,7 +67,7 @@ def test_noise_undoes_values(make, options, frozen):
     """ε → (z, x) → ε, with the log-determinant of T there; z is what the priors draw."""
     model = make((3, 8, 8), **options)
     eps = standard_normal(model.groups, 2, stream(1))
-    head, priors = model.ancestral(eps)
+    _, priors = model.ancestral(eps)
     used = model.frozen() if frozen else model
     values = used.values(eps)
     assert list(values) == list(model.groups)

@@ -23,7 +23,7 @@ from vaebm_toolkit.errors import RecipeError, RunError, quoted
 from vaebm_toolkit.evaluation.sampling import Model, samples
 from vaebm_toolkit.options import derived_values
 from vaebm_toolkit.recipe import EvaluateOptions, Recipe
-from vaebm_toolkit.registry import Registry
+from vaebm_toolkit.registry import Registry, installed
 from vaebm_toolkit.report import pictures
 from vaebm_toolkit.training.batches import Batches
 from vaebm_toolkit.training.device import use_threads
@@ -210,6 +210,8 @@ def prepare(
 ) -> Dataset:
     """Read the data, and fit all parts together on the meta device, before anything is written.
 
+    The metrics are asked whether the data have their figures.
+
     `networks` of the run `source` are checked against the recipe's generator. Stages that are
     `finished` need not fit the data: their batches may be larger than it.
     """
@@ -242,6 +244,8 @@ def prepare(
                 build_trainer(recipe, table, plan(recipe, stage, dataset)[1], parts)
     if "pretrain" in recipe.parts and isinstance(parts["generator"], Autoencoder):
         parts["generator"].check_data(dataset.train.batch(torch.arange(min(64, len(dataset.train)))))
+    for name in recipe.evaluate.metrics if recipe.evaluate.samples else ():
+        build_metric(installed(), name).check(dataset)
     return dataset
 
 

@@ -244,6 +244,7 @@ def prepare(
                 build_trainer(recipe, table, plan(recipe, stage, dataset)[1], parts)
     if "pretrain" in recipe.parts and isinstance(parts["generator"], Autoencoder):
         parts["generator"].check_data(dataset.train.batch(torch.arange(min(64, len(dataset.train)))))
+    use_threads(recipe.run.threads)  # a metric may fit something of its own
     for name in recipe.evaluate.metrics if recipe.evaluate.samples else ():
         build_metric(installed(), name).check(dataset)
     return dataset

@@ -13,6 +13,7 @@ from vaebm_toolkit.build import (
     build_dataset,
     build_energy,
     build_generator,
+    build_metric,
     build_sampler,
     build_trainer,
 )
@@ -20,7 +21,8 @@ from vaebm_toolkit.core import Autoencoder, Dataset
 from vaebm_toolkit.errors import RecipeError, quoted
 from vaebm_toolkit.pipeline import load, plan
 from vaebm_toolkit.recipe import Recipe
-from vaebm_toolkit.registry import Registry
+from vaebm_toolkit.registry import Registry, installed
+from vaebm_toolkit.training.device import use_threads
 from vaebm_toolkit.training.rundir import STAGES, RunDirectory
 from vaebm_toolkit.training.starting import begin_at, starting_trainer
 
@@ -74,7 +76,8 @@ def prepare(
     """Read the data, and fit all parts together on the meta device, before anything is written.
 
     `networks` of the run `source` are checked against the recipe's generator. Stages that are
-    `finished` need not fit the data: their batches may be larger than it.
+    `finished` need not fit the data: their batches may be larger than it. The metrics are asked whether the
+    data have their figures.
     """
     dataset = build_dataset(recipe)
     with torch.device("meta"):
@@ -105,4 +108,7 @@ def prepare(
                 build_trainer(recipe, table, plan(recipe, stage, dataset)[1], parts)
     if "pretrain" in recipe.parts and isinstance(parts["generator"], Autoencoder):
         parts["generator"].check_data(dataset.train.batch(torch.arange(min(64, len(dataset.train)))))
+    use_threads(recipe.run.threads)  # a metric may fit something of its own
+    for name in recipe.evaluate.metrics if recipe.evaluate.samples else ():
+        build_metric(installed(), name).check(dataset)
     return dataset

@@ -39,6 +39,8 @@ def test_every_declared_data_set_has_its_factory_and_words(component: datasets.C
     [
         (datasets.MnistOptions(pad=2), (1, 32, 32)),
         (datasets.MnistOptions(channels="rgb", size=14), (3, 14, 14)),
+        (datasets.StackedMnistOptions(), (3, 28, 28)),
+        (datasets.StackedMnistOptions(pad=2, size=12), (3, 16, 16)),
         (datasets.Cifar10Options(), (3, 32, 32)),
         (datasets.CelebaOptions(), (3, 64, 64)),
         (datasets.CelebaOptions(size=None), (3, 148, 148)),

@@ -101,6 +101,20 @@ def test_published_settings(name: str) -> None:
     assert (tables["trainer"]["beta1"], tables["trainer"]["beta2"]) == (0.99, 0.999)
 
 
+def test_stacked_mnists_energy_is_the_published_one() -> None:
+    """679,553 parameters (VAEBM, appendix E); modes are counted over the usual 26,000 samples."""
+    recipe = recipes.resolve(recipes.read("stacked-mnist"), installed())
+    shape = recipe.parts["dataset"].options.data_shape
+    with torch.device("meta"):
+        assert count(build_energy(recipe, shape)) == 679_553
+    assert shape == (3, 28, 28)
+    assert recipe.evaluate.samples == 26_000
+    assert "modes" in recipe.evaluate.metrics
+    text = describe(recipe)
+    assert "679,553 parameters" in text
+    assert "not estimated" not in text
+
+
 @pytest.mark.parametrize("name", ["digits", "gaussians25", "fashion_mnist", "cifar10"])
 def test_dry_runs_tell_parameters_and_memory(name: str) -> None:
     recipe = recipes.resolve(recipes.read(name), installed())

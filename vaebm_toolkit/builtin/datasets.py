@@ -16,8 +16,8 @@ Channels = Literal["data", "grey", "rgb"]
 
 
 @frozen
-class ImageOptions:
-    """What every image source can do, in this order: grey or RGB, resize and crop, quantise, pad."""
+class SizeOptions:
+    """What is done to images of any source, in this order: resize and crop, quantise, pad."""
 
     size: int | None = opt(
         None,
@@ -26,16 +26,26 @@ class ImageOptions:
         unit="pixels",
     )
     pad: int = opt(0, "black pixels added on every side", check=ge(0), unit="pixels")
-    flip: bool = opt(False, "in training, mirror each image left to right with probability 1/2")
-    channels: Channels = opt("data", "as stored, one grey channel, or three colours")
     bits: int = opt(8, "bits per value kept: x = floor(v / 2^(8 - bits)) / (2^bits - 1)", check=between(5, 8))
     limit: int | None = opt(None, "keep only the first N images of each split; none: all", check=ge(2))
 
     def shape_of(self, channels: int, height: int, width: int) -> Shape:
         """(C, H, W) of a stored image after these options."""
-        channels = {"data": channels, "grey": 1, "rgb": 3}[self.channels]
         height, width = (height, width) if self.size is None else (self.size, self.size)
         return (channels, height + 2 * self.pad, width + 2 * self.pad)
+
+
+@frozen
+class ImageOptions(SizeOptions):
+    """What every image source can do; grey or RGB comes before the rest."""
+
+    flip: bool = opt(False, "in training, mirror each image left to right with probability 1/2")
+    channels: Channels = opt("data", "as stored, one grey channel, or three colours")
+
+    def shape_of(self, channels: int, height: int, width: int) -> Shape:
+        """(C, H, W) of a stored image after these options."""
+        channels = {"data": channels, "grey": 1, "rgb": 3}[self.channels]
+        return super().shape_of(channels, height, width)
 
     @property
     def data_shape(self) -> Shape | None:
@@ -99,6 +109,24 @@ class MnistOptions(ImageOptions):
     @property
     def data_shape(self) -> Shape:
         return self.shape_of(1, 28, 28)
+
+
+@frozen
+class StackedMnistOptions(SizeOptions):
+    """Three digits of one MNIST split, drawn independently and uniformly, in the channels."""
+
+    root: str = opt("data", "folder with MNIST: torchvision's files, or train.npz and test.npz")
+    download: bool = opt(False, "fetch the files into `root` if they are missing")
+    size: int | None = opt(
+        None, "resize the digits to this; none: 28 as published", check=between(8, 4096), unit="pixels"
+    )
+    train_size: int = opt(50_000, "training images, of MNIST's training digits", check=ge(2))
+    test_size: int = opt(10_000, "test images, of MNIST's test digits", check=ge(2))
+    seed: int = opt(0, "stream the digits are drawn from", check=ge(0))
+
+    @property
+    def data_shape(self) -> Shape:
+        return self.shape_of(3, 28, 28)
 
 
 @frozen
@@ -212,6 +240,14 @@ COMPONENTS: tuple[Component, ...] = (
         "70,000 articles of clothing, 28 × 28 grey",
         recipe="fashion_mnist",
         cite="Xiao, Rasul & Vollgraf, 2017, arXiv 1708.07747",
+    ),
+    _dataset(
+        "stacked-mnist",
+        "stacked:build",
+        StackedMnistOptions,
+        "three MNIST digits in three channels, 28 × 28: 1,000 modes to cover",
+        recipe="stacked-mnist",
+        cite="Metz et al., Unrolled GANs, ICLR 2017, arXiv 1611.02163",
     ),
     _dataset(
         "cifar10",

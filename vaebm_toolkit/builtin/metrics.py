@@ -19,4 +19,11 @@ COMPONENTS = (
         summary="Fréchet distance on the features of a small classifier trained on the data's labels",
         cite="Heusel et al., NeurIPS 2017, arXiv 1706.08500, with a classifier for Inception",
     ),
+    Component(
+        kind="metric",
+        name="modes",
+        factory="vaebm_toolkit.builtin.modes:build",
+        summary="how many of the data's modes the samples cover, and how evenly",
+        cite="Metz et al., Unrolled GANs, ICLR 2017, arXiv 1611.02163",
+    ),
 )

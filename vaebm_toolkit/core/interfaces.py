@@ -327,6 +327,9 @@ class Fitted(NamedTuple):
 class Metric(ABC):
     """A figure that compares samples with held-out data."""
 
+    def check(self, dataset: Dataset) -> None:
+        """Raises, before training, what the user should read where `dataset` has no such figure."""
+
     def see(self, model: Fitted) -> None:
         """Called before `compute` with the networks that the samples come from. Default: nothing."""
 

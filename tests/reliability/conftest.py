@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pytest
@@ -50,14 +50,27 @@ class Silent:
         self.warnings.append(text)
 
 
-def tables(**over: dict[str, object]) -> dict[str, dict[str, object]]:
-    return {name: {**table, **over.get(name, {})} for name, table in TABLES.items()} | {
-        name: table for name, table in over.items() if name not in TABLES
+def tables(without: Sequence[str] = (), **over: dict[str, object]) -> dict[str, dict[str, object]]:
+    """TABLES, less those named in `without`, with `over` on top."""
+    kept = {name: table for name, table in TABLES.items() if name not in without}
+    return {name: {**table, **over.get(name, {})} for name, table in kept.items()} | {
+        name: table for name, table in over.items() if name not in kept
     }
 
 
-def start(path: Path, reporter: Silent | None = None, **over: dict[str, object]) -> None:
-    recipe = recipes.resolve(tables(**over), installed())
+MLP_PAIR: dict[str, dict[str, object]] = {
+    "generator": {"name": "mlp", "width": 16, "depth": 1},
+    "energy": {"name": "mlp", "width": 16, "depth": 1},
+    "pretrain": {"steps": 2},
+}
+"""Instead of NVAE and residual energy; without kept chains for trainers that move the generator too."""
+NOT_OF_THE_PAIR = ("generator", "energy", "buffer")
+
+
+def start(
+    path: Path, reporter: Silent | None = None, without: Sequence[str] = (), **over: dict[str, object]
+) -> None:
+    recipe = recipes.resolve(tables(without, **over), installed())
     go(RunDirectory.create(path, recipe, []), reporter)
 
 

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import torch
+from torch import Tensor
 
 from vaebm_toolkit import hookimpl
 from vaebm_toolkit import recipe as recipes
+from vaebm_toolkit.builtin.vaebm_kl import VaebmKlTrainer
+from vaebm_toolkit.builtin.wgan import WganTrainer
+from vaebm_toolkit.core import Trainer, Update
 from vaebm_toolkit.errors import RunError
 from vaebm_toolkit.launch import prepare
 from vaebm_toolkit.pipeline import Pipeline, load_model
@@ -19,7 +24,7 @@ from vaebm_toolkit.training.checkpoint import Checkpoints
 from vaebm_toolkit.training.health import complaint
 from vaebm_toolkit.training.rundir import RunDirectory
 
-from .conftest import Silent, start, tables
+from .conftest import MLP_PAIR, NOT_OF_THE_PAIR, Silent, start, tables
 
 
 @pytest.mark.parametrize(
@@ -65,6 +70,33 @@ def test_non_finite_weights_never_reach_a_checkpoint(tmp_path: Path) -> None:
         if state is not None:
             assert all(torch.isfinite(v).all() for v in state["players"]["energy"].values())
     assert json.loads((tmp_path / "run/train/done.json").read_text())["stopped"]
+
+
+@pytest.mark.parametrize("trainer", ["wgan", "vaebm-kl"])
+@pytest.mark.parametrize("player", ["energy", "generator"])
+def test_a_loss_of_either_player_can_stop_a_stage_that_moves_both(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, trainer: str, player: str
+) -> None:
+    """NaN at the third step, named by its player; both networks go back to the step before."""
+    factory = {"wgan": WganTrainer, "vaebm-kl": VaebmKlTrainer}[trainer]
+    updates = factory.updates
+
+    def failing(self: Trainer, x: Tensor, step: int, rng: torch.Generator) -> Iterator[Update]:
+        for update in updates(self, x, step, rng):
+            broken = step == 2 and update.player == player
+            yield update._replace(loss=update.loss * torch.nan) if broken else update
+
+    monkeypatch.setattr(factory, "updates", failing)
+    settings = {"name": trainer, "log_every": 1, "checkpoint_every": 1, "ema": 0.0}
+    start(tmp_path / "run", without=NOT_OF_THE_PAIR, trainer=settings, **MLP_PAIR)
+    done = json.loads((tmp_path / "run/train/done.json").read_text())
+    assert done["stopped"].startswith(f"{player}_grad_norm is nan at step 3")
+    assert (done["step"], done["diverged"]) == (2, True)
+    kept = Checkpoints(tmp_path / "run/train").load()[1]["players"]
+    networks = RunDirectory.open(tmp_path / "run", installed()).networks("train")
+    assert networks.keys() == {"energy", "generator"}
+    for name, weights in networks.items():
+        assert all(torch.equal(v, kept[name][k]) and v.isfinite().all() for k, v in weights.items())
 
 
 def test_a_diverged_generator_stops_the_run(tmp_path: Path) -> None:

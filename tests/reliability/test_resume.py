@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from .conftest import Silent, resume, start
+from .conftest import MLP_PAIR, NOT_OF_THE_PAIR, Silent, resume, start
 
 
 def left_by(run: Path) -> dict[str, object]:
@@ -87,3 +87,17 @@ def test_a_stage_in_data_space_resumes_too(tmp_path: Path, start_from: str, adva
         start(tmp_path / "run", Silent(("train", 7)), **over)
     resume(tmp_path / "run")
     assert left_by(tmp_path / "run") == left_by(tmp_path / "whole")
+
+
+@pytest.mark.parametrize("trainer", ["wgan", "vaebm-kl"])
+def test_a_stage_that_moves_the_generator_resumes_too(tmp_path: Path, trainer: str) -> None:
+    over = {**MLP_PAIR, "trainer": {"name": trainer, "generator_lr": 1e-3}}
+    start(tmp_path / "whole", without=NOT_OF_THE_PAIR, **over)
+    with pytest.raises(KeyboardInterrupt):
+        start(tmp_path / "run", Silent(("train", 7)), without=NOT_OF_THE_PAIR, **over)
+    resume(tmp_path / "run")
+    found = left_by(tmp_path / "run")
+    assert found == left_by(tmp_path / "whole")
+    last = found["log"][-1]
+    assert {"energy_gap", "energy_data", "energy_samples", "energy_loss", "generator_loss"} <= set(last)
+    assert {"energy_grad_norm", "generator_grad_norm"} <= set(last)

@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-
-from torch import nn
 from torch.optim import Optimizer
 
 from vaebm_toolkit import RecipeError
@@ -34,16 +30,3 @@ def ready_to_move(generator: Generator, trainer: str) -> Generator:
 def follow_cosine(optimizer: Optimizer, step: int, horizon: Horizon, peak: float, floor: float) -> None:
     """The learning rate at `step` of a half cosine from `peak` to `floor` over the stage."""
     set_lr(optimizer, warmup_cosine(step, peak=peak, floor=floor, warmup=0, total=horizon.steps))
-
-
-@contextmanager
-def weights_held(module: nn.Module) -> Iterator[nn.Module]:
-    """The module in its own mode, without gradients of its weights."""
-    learning = [p for p in module.parameters() if p.requires_grad]
-    try:
-        for p in learning:
-            p.requires_grad_(False)
-        yield module
-    finally:
-        for p in learning:
-            p.requires_grad_(True)

@@ -57,7 +57,7 @@ class VaebmKlTrainer(LatentContrastTrainer):
         self.players = {"energy": energy, "generator": self.generator}
         # MomentClippedAdam is for the energy alone
         self.generator_optimizer = Adam(
-            self.generator.parameters(), lr=options.generator_lr, betas=(options.beta1, options.beta2)
+            self.generator.parameters(), options.generator_lr, (options.generator_beta1, options.beta2)
         )
         self.generator_average = copy.deepcopy(generator).requires_grad_(False) if options.ema else None
 

@@ -254,7 +254,10 @@ def load(
 
 
 def load_autoencoder(run: RunDirectory, device: torch.device) -> Autoencoder:
-    """The generator of a run's finished first stage, with its encoder, in eval mode."""
+    """The generator of a run's finished first stage, with its encoder, in eval mode.
+
+    A second stage that moves the decoder leaves the encoder behind, so what it made is not taken here.
+    """
     generator = build_generator(run.recipe, tuple(read_json(run.path / DATA)["shape"]))
     if not isinstance(generator, Autoencoder):
         raise RunError(f"{run.path} has no generator that can encode.", "Choose a run with one.")

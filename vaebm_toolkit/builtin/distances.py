@@ -9,17 +9,25 @@ import torch
 from torch import Tensor
 
 from vaebm_toolkit.core import Dataset, Metric
-from vaebm_toolkit.evaluation.features import Features, pixels, train_classifier
+from vaebm_toolkit.evaluation.features import Features, labels_of, pixels, train_classifier
 from vaebm_toolkit.evaluation.frechet import frechet_distance
 
 
 class Frechet(Metric):
     """Fréchet distance between samples and the whole test split in one feature space."""
 
-    def __init__(self, name: str, features: Callable[[Dataset], tuple[Features, Mapping[str, Any]]]) -> None:
-        self.name, self.features = name, features
+    def __init__(
+        self,
+        name: str,
+        features: Callable[[Dataset], tuple[Features, Mapping[str, Any]]],
+        needs: Callable[[Dataset], object] = lambda dataset: None,
+    ) -> None:
+        self.name, self.features, self.needs = name, features, needs
         self.protocol: dict[str, Any] = {}
         self.space: Features | None = None
+
+    def check(self, dataset: Dataset) -> None:
+        self.needs(dataset)
 
     def compute(self, samples: Iterable[Tensor], dataset: Dataset) -> Mapping[str, float]:
         if self.space is None:
@@ -48,4 +56,4 @@ def classifier_frechet(options: None) -> Metric:
         model, accuracy = train_classifier(dataset)
         return model.body, {"features": "classifier", "classifier accuracy": round(accuracy, 4)}
 
-    return Frechet("frechet-classifier", features)
+    return Frechet("frechet-classifier", features, labels_of)

@@ -57,6 +57,17 @@ class Placed(Classifier):
         self.head = nn.Linear(128, classes)
 
 
+def labels_of(dataset: Dataset) -> tuple[Tensor, Tensor]:
+    """Labels of training and test split, (N,) each, or a DataError where a classifier cannot be trained."""
+    train, test = dataset.train.labels(), dataset.test.labels()
+    if train is None or test is None or len(dataset.shape) != 3:
+        raise DataError(
+            "The data set has no labels (or no images), so there is no classifier for features.",
+            'Use pixels instead: --evaluate.metrics "frechet"',
+        )
+    return train, test
+
+
 def train_classifier(
     dataset: Dataset,
     seed: int = 0,
@@ -68,13 +79,7 @@ def train_classifier(
 
     `network(shape, classes)` makes it. Float32 on the CPU; the caller's random state is left alone.
     """
-    labels = dataset.train.labels()
-    test_labels = dataset.test.labels()
-    if labels is None or test_labels is None or len(dataset.shape) != 3:
-        raise DataError(
-            "The data set has no labels (or no images), so there is no classifier for features.",
-            'Use pixels instead: --evaluate.metrics "frechet"',
-        )
+    labels, test_labels = labels_of(dataset)
     init = torch.random.get_rng_state()
     torch.default_generator.manual_seed(seed)  # the only way to seed layers; the caller's state is put back
     model = network(dataset.shape, int(labels.max()) + 1).to(torch.float32)

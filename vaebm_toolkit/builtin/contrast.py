@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.optim import Adam, Optimizer
 
 from vaebm_toolkit import RecipeError
-from vaebm_toolkit.builtin.trainers import EbmOptions, VaebmOptions
+from vaebm_toolkit.builtin.trainers import EbmOptions, VaebmExactOptions, VaebmOptions
 from vaebm_toolkit.core import (
     Buffer,
     EnergyFunction,
@@ -47,7 +47,7 @@ class ContrastTrainer(Trainer):
 
     def __init__(
         self,
-        options: VaebmOptions | EbmOptions,
+        options: VaebmOptions | VaebmExactOptions | EbmOptions,
         horizon: Horizon,
         generator: Generator | None,
         energy: EnergyFunction,
@@ -105,14 +105,16 @@ class ContrastTrainer(Trainer):
         end, chain = self.chain(x, step, rng)
         negatives = self.decode(end)
         energy = self.energy(torch.cat([x, negatives.to(x.dtype)]))
-        positive, negative = energy.chunk(2)
-        gap = positive.mean() - negative.mean()
+        positive, negative = energy.split([len(x), len(negatives)])
+        model, found = self.expectation(negative)
+        gap = positive.mean() - model
         loss = gap
         metrics = {
             "energy_gap": gap,
             "energy_data": positive.mean(),
-            "energy_samples": negative.mean(),
+            "energy_samples": model,
             **chain,
+            **found,
         }
         if o.spectral and self.spectral.convolutions:
             metrics["spectral"] = self.spectral()
@@ -122,6 +124,10 @@ class ContrastTrainer(Trainer):
         yield Update("energy", loss, metrics)
         if self.average is not None:
             update_average(self.average, self.energy, min(o.ema, (1 + step) / (10 + step)))
+
+    def expectation(self, negative: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        """E over the model of the energy, from E(x⁻), (N,); and what to log. Default: x⁻ are samples."""
+        return negative.mean(), {}
 
     def chain(self, x: Tensor, step: int, rng: torch.Generator) -> tuple[State, dict[str, Tensor]]:
         """Chain ends on the model, and the last step's diagnostics."""

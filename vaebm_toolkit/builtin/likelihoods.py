@@ -25,9 +25,10 @@ class Density(Metric):
 
     def see(self, model: Fitted) -> None:
         if model.generator is not None and not isinstance(model.generator, Autoencoder):
+            kind = type(model.generator).__name__
             raise RecipeError(
-                f"evaluate.metrics: density needs a generator that can encode, and {type(model.generator).__name__} "
-                "gives no importance weights of p(x).",
+                f"evaluate.metrics: density needs a generator that can encode, and {kind} gives no importance "
+                "weights of p(x).",
                 "Leave the metric out, or evaluate at temperature 1 with a generator that has an encoder.",
             )
         self.model = model
@@ -35,7 +36,8 @@ class Density(Metric):
     def compute(self, samples: Iterable[Tensor], dataset: Dataset) -> Mapping[str, float]:
         if tuple(dataset.shape) != (2,):
             raise DataError(
-                f"evaluate.metrics: density is for data of two values, and these have shape {tuple(dataset.shape)}.",
+                "evaluate.metrics: density is for data of two values, and these have shape "
+                f"{tuple(dataset.shape)}.",
                 "Leave the metric out; a generator's likelihood: vaebm likelihood RUN",
             )
         assert self.model is not None, "see() comes first"

@@ -71,7 +71,7 @@ class VaebmExactOptions:
     weight_decay: float = opt(0.0, "L2 coefficient on the energy's weights", check=ge(0))
     moment_clip: bool = opt(True, "clip each gradient element to ±(3·√v̂ + 0.1)")
     spectral: float = opt(0.0, "coefficient α_s of the spectral penalty", check=ge(0))
-    energy_l2: float = opt(0.0, "coefficient of mean E(x⁺)² + E(x⁻)²", check=ge(0))
+    energy_l2: float = opt(0.0, "coefficient of mean E(x)² over data, plus that over the draws", check=ge(0))
     ema: float = opt(
         0.99, "decay of the moving average of the energy's weights; 0: none", check=between(0, 1)
     )

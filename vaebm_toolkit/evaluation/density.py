@@ -95,7 +95,7 @@ class LogMean(NamedTuple):
 
 
 def log_mean_exp(log_values: Tensor) -> LogMean:
-    """log (1/K) Σ_k exp(a_k) over the first axis, and its error sd(exp a) / (√K mean exp a) (delta method)."""
+    """log (1/K) Σ_k exp(a_k) over the first axis; its error sd(exp a) / (√K mean exp a) (delta method)."""
     draws = len(log_values)
     value = torch.logsumexp(log_values, 0) - math.log(draws)
     relative = (log_values - value).exp()

@@ -27,8 +27,8 @@ class Density(Metric):
         if model.generator is not None and not isinstance(model.generator, Autoencoder):
             kind = type(model.generator).__name__
             raise RecipeError(
-                f"evaluate.metrics: density needs a generator that can encode, and {kind} gives no importance "
-                "weights of p(x).",
+                f"evaluate.metrics: density needs a generator that can encode, and {kind} gives no "
+                "importance weights of p(x).",
                 "Leave the metric out, or evaluate at temperature 1 with a generator that has an encoder.",
             )
         self.model = model

@@ -151,6 +151,18 @@ def log_z_by_samples(model: Fitted, draws: int, rng: torch.Generator, like: Tens
     return log_mean_exp(torch.cat(found))
 
 
+def relative_density(model: Fitted, points: Tensor, draws: int = 32, seed: int = 0) -> Tensor:
+    """Density at the points (N, 2), the largest one 1, (N,) float64: what a picture shows."""
+    log_density = torch.zeros(len(points), dtype=torch.float64, device=points.device)
+    if model.energy is not None:
+        log_density = log_density - energies(model.energy, points)
+    if model.generator is not None:
+        assert isinstance(model.generator, Autoencoder)
+        rng = stream(seed, "density", "picture", device=points.device)
+        log_density = log_density + log_mean_exp(log_weights(model.generator, points, draws, rng)).value
+    return (log_density - log_density.max()).exp()
+
+
 class PlaneLikelihood(NamedTuple):
     """Mean log-likelihood of points of the plane, in nats per point."""
 

@@ -19,6 +19,7 @@ from vaebm_toolkit.core import (
     EnergyFunction,
     Generator,
     Horizon,
+    LogDensity,
     MomentClippedAdam,
     Sampler,
     SpectralPenalty,
@@ -137,6 +138,7 @@ class ContrastTrainer(Trainer):
         last: dict[str, Tensor] = {}
         with frozen(self.energy):
             density = target_density(self.sampler, self.generator, self.energy)
+            start, jumps = self.jump(start, density, rng)
             end = run_chain(
                 self.sampler, start, density, rng,
                 observe=lambda k, state, diagnostics: last.update(diagnostics),
@@ -144,7 +146,13 @@ class ContrastTrainer(Trainer):
         if self.buffer is not None:
             self.buffer.push(end)
             last.update({k: torch.as_tensor(v) for k, v in self.buffer.metrics().items()})
-        return end, {f"chain_{k}": v for k, v in last.items()}
+        return end, {f"chain_{k}": v for k, v in {**last, **jumps}.items()}
+
+    def jump(
+        self, state: State, density: LogDensity, rng: torch.Generator
+    ) -> tuple[State, dict[str, Tensor]]:
+        """Moves before the sampler's own, and what to log. Default: none."""
+        return state, {}
 
     def extra_state(self) -> dict[str, Any]:
         return {

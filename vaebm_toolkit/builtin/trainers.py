@@ -52,6 +52,11 @@ class VaebmOptions:
     spectral: float = opt(0.2, "coefficient α_s of the spectral penalty", check=ge(0))
     energy_l2: float = opt(0.0, "coefficient of mean E(x⁺)² + E(x⁻)²", check=ge(0))
     negatives: Literal["sample", "mean"] = opt("sample", "x⁻ is the decoder's sample, or its mean")
+    prior_jumps: int = opt(
+        0,
+        "Metropolis–Hastings moves to fresh ε ~ N(0, I) before each chain; accepted only in few dimensions",
+        check=ge(0),
+    )
     ema: float = opt(0.0, "decay of the moving average of the energy's weights; 0: none", check=between(0, 1))
     init_batches: int = opt(5, "training batches for the data-dependent initialisation", check=ge(0))
 

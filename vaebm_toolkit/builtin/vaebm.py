@@ -7,7 +7,7 @@ from torch import Tensor
 
 from vaebm_toolkit.builtin.contrast import ContrastTrainer
 from vaebm_toolkit.builtin.trainers import VaebmOptions
-from vaebm_toolkit.core import Generator, State, standard_normal
+from vaebm_toolkit.core import Generator, LogDensity, State, prior_jumps, standard_normal
 
 
 class VaebmTrainer(ContrastTrainer):
@@ -19,6 +19,15 @@ class VaebmTrainer(ContrastTrainer):
 
     def start(self, x: Tensor, rng: torch.Generator) -> State:
         return standard_normal(self.generator.groups, len(x), rng, like=x)
+
+    def jump(
+        self, state: State, density: LogDensity, rng: torch.Generator
+    ) -> tuple[State, dict[str, Tensor]]:
+        """Moves of the starts, fresh and stored ones alike, to other draws of the prior."""
+        if not self.options.prior_jumps:
+            return state, {}
+        state, accepted = prior_jumps(state, density, self.options.prior_jumps, rng)
+        return state, {"jumps_accepted": accepted}
 
     @torch.no_grad()
     def decode(self, end: State) -> Tensor:

@@ -85,7 +85,7 @@ def rows(model: Model, data: ModalDataset, checkpoints: list[int], count: int, s
 
 def table(found: list[Row]) -> str:
     lines = [
-        "| target | steps | E: 5 %, median, 95 % | mean U | within 4σ of a mode | modes | fullest, emptiest |",
+        "| target | steps | E: 5 %, median, 95 % | mean U | within 4σ | modes | fullest, emptiest mode |",
         "|---|---|---|---|---|---|---|",
     ]
     for r in found:

@@ -18,6 +18,7 @@ from vaebm_toolkit.evaluation.density import (
     log_z_by_samples,
     partition,
     plane_likelihood,
+    share_on,
 )
 
 LOADING = torch.tensor([[0.8, 0.3], [-0.2, 0.5]], dtype=torch.float64)
@@ -154,6 +155,7 @@ def test_partition_of_the_product(points: Tensor) -> None:
     z = torch.tensor([(f.log_z - log_z) / f.error for f in found])
     assert z.abs().max() < 4.5  # Student's t with 15 degrees of freedom
     assert all(0 < f.error < 0.03 for f in found)
+    assert all(abs(float(f.mass.value)) < 4.5 * float(f.mass.error) + 1e-4 for f in found)
     assert found[0].edge < 1e-4
     dense = h.log_prob(grid.points).exp()
     torch.testing.assert_close(found[0].log_density.exp(), dense, atol=0.3 * float(dense.max()), rtol=0)
@@ -196,3 +198,12 @@ def test_the_same_figures_from_the_same_seed(points: Tensor) -> None:
     a, b, c = (plane_likelihood(model, points[:200], seed=s, **given) for s in (0, 0, 1))
     assert a.nats == b.nats
     assert a.nats != c.nats
+
+
+def test_a_grid_that_holds_h_need_not_hold_the_generator(points: Tensor) -> None:
+    model, energy = Linear(), Quadratic()
+    _, log_z = tilted(model, energy)
+    grid = lattice(points, 0.1, 0.2)
+    assert share_on(grid, model, stream(1)) < 0.97
+    found = partition(Fitted(model, energy), grid, 64, stream(2))
+    assert abs(found.log_z - log_z) < 4 * found.error + 0.005

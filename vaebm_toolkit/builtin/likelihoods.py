@@ -52,7 +52,7 @@ class Density(Metric):
             log_prob = getattr(dataset, "log_prob", None)
             if log_prob is not None:
                 self.protocol["truth on these points"] = round(float(log_prob(x.double()).mean()), 4)
-        self.protocol[name(self.model)] = about(found)
+        self.protocol[name(self.model)] = about(self.model, found)
         return {"log-likelihood": found.nats, "log-likelihood s.e.": found.error}
 
 
@@ -62,15 +62,19 @@ def name(model: Fitted) -> str:
     return " ".join([*factors, "exp(−E(x)) / Z"] if model.energy is not None else factors)
 
 
-def about(found: PlaneLikelihood) -> dict[str, Any]:
+def about(model: Fitted, found: PlaneLikelihood) -> dict[str, Any]:
     """How the figure came about, and what would show that it is wrong."""
-    on_grid = LogMean(torch.tensor(found.partition.log_z), torch.tensor(found.partition.error))
+    part = found.partition
     facts: dict[str, Any] = {
-        "log of the mass on the grid": nats(on_grid),
         "grid": f"{found.grid.shape[1]} × {found.grid.shape[0]}, spacing {found.grid.spacing:.3g}",
-        "mass at its edge": float(f"{found.partition.edge:.2g}"),
-        "s.e. of weights": float(f"{found.weights_error:.2g}"),
+        "mass at its edge": float(f"{part.edge:.2g}"),
     }
+    if found.weights_error:
+        facts["s.e. of weights"] = float(f"{found.weights_error:.2g}")
+    if part.mass is not None:
+        facts["mass of p_θ by weights"] = nats(LogMean(part.mass.value.exp(), part.mass.error))
+    if model.energy is not None:
+        facts["log Z on the grid"] = f"{part.log_z:.4f} ± {part.error:.4f}"
     if found.by_samples is not None:
         facts["log Z by samples of p_θ"] = nats(found.by_samples)
     return facts

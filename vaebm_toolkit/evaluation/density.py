@@ -112,31 +112,51 @@ class Partition(NamedTuple):
     """(H·W,) float64, log h at the grid's points"""
     edge: float
     """share of the mass on the grid's edge"""
+    mass: LogMean | None
+    """log of what the weights find of p_θ on the grid; what is there is next to 1"""
 
 
 def partition(model: Fitted, grid: Grid, draws: int, rng: torch.Generator) -> Partition:
     """log Z by the trapezoidal rule, and log h on the grid.
 
-    Draw k of the weights gives an unbiased estimate Z_k of the sum over the grid, independent of the
-    others: the standard error of their mean is that of Z.
+    Draw k of the weights gives unbiased sums a_k of p_θ exp(−E) and b_k of p_θ over the grid. p_θ has
+    mass 1, and the share r of its samples falls on the grid: Z = r · mean a / mean b. What one draw
+    finds too much or too little of p_θ is in both sums and cancels.
     """
-    tilt = -energies(model.energy, grid.points) if model.energy is not None else 0.0
-    cell = 2 * math.log(grid.spacing)
+    tilt = -energies(model.energy, grid.points) if model.energy is not None else torch.zeros(())
+    cell, mass = 2 * math.log(grid.spacing), None
     if model.generator is None:
-        log_density = torch.as_tensor(tilt)
-        log_z, error = torch.logsumexp(log_density, 0) + cell, torch.tensor(0.0)
+        log_density = tilt
+        log_z, error = float(torch.logsumexp(tilt, 0)) + cell, 0.0
     else:
         assert isinstance(model.generator, Autoencoder)
-        sums, total = [], torch.full_like(grid.points[:, 0], -torch.inf, dtype=torch.float64)
+        total = torch.full(grid.points.shape[:1], -torch.inf, dtype=torch.float64, device=grid.points.device)
+        both, plain = [], []
         for _ in range(draws):
             weights = log_weights(model.generator, grid.points, 1, rng)[0]
-            sums.append(torch.logsumexp(weights + tilt, 0) + cell)
+            both.append(torch.logsumexp(weights + tilt, 0) + cell)
+            plain.append(torch.logsumexp(weights, 0) + cell)
             total = torch.logaddexp(total, weights)
-        log_z, error = log_mean_exp(torch.stack(sums))
-        log_density = total - math.log(draws) + tilt
-    log_density = log_density - log_z
+        a, mass = log_mean_exp(torch.stack(both)), log_mean_exp(torch.stack(plain))
+        log_z = float(a.value - mass.value) + math.log(share_on(grid, model.generator, rng))
+        residual = (torch.stack(both) - a.value).exp() - (torch.stack(plain) - mass.value).exp()
+        error = float(residual.std()) / math.sqrt(draws)
+        log_density = total - math.log(draws) - mass.value + tilt
+    log_density = log_density - torch.logsumexp(log_density, 0) - cell
     edge = (log_density[grid.edge].exp().sum() * grid.spacing**2).item()
-    return Partition(float(log_z), float(error), log_density, edge)
+    return Partition(log_z, error, log_density, edge, mass)
+
+
+@torch.no_grad()
+def share_on(grid: Grid, generator: Generator, rng: torch.Generator, draws: int = 65_536) -> float:
+    """Share of p_θ's samples that lie on the grid."""
+    left, right, bottom, top = grid.limits
+    low, high = grid.points.new_tensor([left, bottom]), grid.points.new_tensor([right, top])
+    inside = 0
+    for rows in torch.arange(draws).split(ROWS):
+        x = generator.decode(standard_normal(generator.groups, len(rows), rng, grid.points)).x
+        inside += int(((x >= low) & (x <= high)).all(1).sum())
+    return inside / draws
 
 
 @torch.no_grad()

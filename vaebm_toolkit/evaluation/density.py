@@ -149,9 +149,8 @@ def partition(model: Fitted, grid: Grid, draws: int, rng: torch.Generator) -> Pa
 
 @torch.no_grad()
 def share_on(grid: Grid, generator: Generator, rng: torch.Generator, draws: int = 65_536) -> float:
-    """Share of p_θ's samples that lie on the grid."""
-    left, right, bottom, top = grid.limits
-    low, high = grid.points.new_tensor([left, bottom]), grid.points.new_tensor([right, top])
+    """Share of p_θ's samples in the cells of the grid, which reach half a spacing beyond its points."""
+    low, high = grid.points[0] - grid.spacing / 2, grid.points[-1] + grid.spacing / 2
     inside = 0
     for rows in torch.arange(draws).split(ROWS):
         x = generator.decode(standard_normal(generator.groups, len(rows), rng, grid.points)).x

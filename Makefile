@@ -1,13 +1,17 @@
-# run: set up and do the main job.  test: everything CI checks.  fast: the inner loop.
+# run: set up and do the main job.  gaussians: the 25 Gaussians.  test: everything CI checks.  fast: the inner loop.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 export OMP_WAIT_POLICY ?= PASSIVE
 
-.PHONY: run test fast lint format bench clean
+.PHONY: run gaussians test fast lint format bench clean
 
 run: $(VENV)/.ready
 	$(BIN)/vaebm run --generator nvae --energy resnet --sampler latent-ld
+
+# the 25 Gaussians: figures and a picture with the learned density, within ten minutes
+gaussians: $(VENV)/.ready
+	$(BIN)/vaebm run --dataset gaussians25 --seed 0 --out runs/gaussians25
 
 test: $(VENV)/.ready-dev lint
 	$(BIN)/python -m pytest

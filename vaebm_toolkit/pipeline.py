@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,6 +19,7 @@ from vaebm_toolkit.build import (
 )
 from vaebm_toolkit.core import Autoencoder, Dataset, EnergyFunction, Generator, Horizon, Metric, stream
 from vaebm_toolkit.errors import RecipeError, RunError, quoted
+from vaebm_toolkit.evaluation.density import relative_density
 from vaebm_toolkit.evaluation.sampling import Model, samples
 from vaebm_toolkit.options import derived_values
 from vaebm_toolkit.recipe import EvaluateOptions, Recipe
@@ -167,7 +169,7 @@ class Pipeline:
                     energies = [model.energy(x.to(self.device)) for x in drawn[name].split(o.batch_size)]
                 figures[name]["mean energy"] = float(torch.cat(energies).mean())
         write_json(self.run.path / "metrics.json", {"figures": figures, "protocol": protocol})
-        return Results(figures, protocol, self.pictures(dataset, drawn))
+        return Results(figures, protocol, self.pictures(dataset, drawn, model))
 
     def again(self) -> str:
         """The command for another second stage like this one."""
@@ -184,7 +186,7 @@ class Pipeline:
             )
         return x
 
-    def pictures(self, dataset: Dataset, drawn: dict[str, torch.Tensor]) -> list[Path]:
+    def pictures(self, dataset: Dataset, drawn: dict[str, torch.Tensor], model: Model) -> list[Path]:
         o = self.recipe.evaluate
         folder = self.run.path / "samples"
         shown = {"data": dataset.test.batch(torch.arange(min(o.grid, len(dataset.test)))), **drawn}
@@ -194,7 +196,16 @@ class Pipeline:
                 for name, x in shown.items()
             ]
         shown["data"] = dataset.test.batch(torch.arange(min(o.samples, len(dataset.test))))
-        return [pictures.save_png(pictures.scatter(shown), folder / "samples.png")]
+        picture = pictures.scatter(shown, densities=learned_density(model, self.device))
+        return [pictures.save_png(picture, folder / "samples.png")]
+
+
+def learned_density(model: Model, device: torch.device) -> dict[str, Callable[[torch.Tensor], torch.Tensor]]:
+    """The density of a model of the plane, to be drawn; none where its generator cannot weigh."""
+    fitted = model.fitted
+    if model.shape != (2,) or not isinstance(fitted.generator, Autoencoder | None):
+        return {}
+    return {"learned density": lambda x: relative_density(fitted, x.to(device))}
 
 
 def plan(recipe: Recipe, stage: str, dataset: Dataset) -> tuple[Batches, Horizon]:

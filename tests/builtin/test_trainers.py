@@ -162,6 +162,21 @@ def test_negatives_by_mean_have_no_data_noise() -> None:
     torch.testing.assert_close(trainer.decode(end), trainer.decode(other))
 
 
+def test_prior_jumps_move_fresh_and_stored_chains() -> None:
+    """None: the chain of before, to the bit. One in a flat energy: every start is drawn anew."""
+    plain, same, jumping = (vaebm(steps=0, prior_jumps=n) for n in (0, 0, 1))
+    ends = [t.chain(points(), 0, stream(0)) for t in (plain, same, jumping)]
+    assert all(torch.equal(ends[0][0][k], ends[1][0][k]) for k in ("z0", "x"))
+    assert "chain_jumps_accepted" not in ends[0][1]
+    assert 0 < float(ends[2][1]["chain_jumps_accepted"]) < 1
+    for p in jumping.energy.parameters():
+        p.detach().zero_()
+    end, found = jumping.chain(points(), 5, stream(1))
+    assert float(found["chain_reused"]) > 0
+    assert float(found["chain_jumps_accepted"]) == 1
+    assert not torch.isclose(end["z0"], ends[2][0]["z0"]).any()
+
+
 def test_an_energy_learns_which_of_two_sets_is_data() -> None:
     trainer = vaebm(steps=0, buffer=False, lr=1e-2, moment_clip=False)
     run(trainer, 5 + 0.1 * points(), steps=50)
@@ -210,6 +225,7 @@ def test_bn_recalibration_happens_at_the_end(options: dict[str, Any]) -> None:
     [
         {"lr": 1e-2}, {"lr_min": 0.0}, {"beta1": 0.5}, {"beta2": 0.9}, {"weight_decay": 0.5},
         {"spectral": 0.0}, {"energy_l2": 0.1}, {"negatives": "mean"}, {"ema": 0.5},
+        {"prior_jumps": 2},
     ],
     ids=str,
 )  # fmt: skip

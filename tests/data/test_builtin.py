@@ -123,5 +123,18 @@ def test_gaussians_points_follow_from_the_seed() -> None:
     assert not torch.equal(first.train.batch(rows), other.train.batch(rows))
     assert not torch.equal(first.train.batch(rows), first.test.batch(rows))
     assert first.train.batch(rows).dtype == torch.float32
-    nearest = torch.cdist(first.train.points, first.modes).argmin(1)
+    nearest = torch.cdist(first.train.points, first.means).argmin(1)
     assert torch.equal(nearest, first.train.labels())
+
+
+def test_gaussians_modes_are_what_lies_within_four_deviations() -> None:
+    data = gaussians.build(datasets.Gaussians25Options(std=0.2))
+    assert (data.modes, data.means.shape) == (25, (25, 2))
+    aside = torch.tensor([0.0, 1.0])
+    assert torch.equal(data.mode_of(data.means), torch.arange(25))
+    assert torch.equal(data.mode_of(data.means + 0.79 * aside), torch.arange(25))
+    assert (data.mode_of(data.means + 0.81 * aside) == -1).all()
+    assert data.mode_of(torch.tensor([[float("nan"), 0.0], [1e9, 0.0]])).tolist() == [-1, -1]
+    found, truth = data.mode_of(data.test.batch(torch.arange(len(data.test)))), data.test.labels()
+    assert torch.equal(found[found >= 0], truth[found >= 0])
+    assert (found < 0).double().mean().item() == pytest.approx(math.exp(-8), abs=5 * math.exp(-4) / 100)

@@ -62,3 +62,20 @@ def test_scatter_takes_its_axes_from_the_first_entry() -> None:
 def test_save_png_makes_folders(tmp_path: Path) -> None:
     path = save_png(grid(torch.zeros(1, 1, 8, 8)), tmp_path / "a" / "b.png")
     assert Image.open(path).format == "PNG"
+
+
+def test_densities_follow_the_points_on_the_same_axes() -> None:
+    """Ink grows with √density; the upper right quarter is the one with x, y > 0."""
+    seen = []
+
+    def density(x: torch.Tensor) -> torch.Tensor:
+        seen.append(x)
+        return 0.25 * ((x > 0).all(1)).double()
+
+    drawn = np.asarray(scatter({"data": torch.ones(2, 2)}, 100, (-1, 1, -1, 1), {"learned": density}))
+    assert drawn.shape[1] == 2 * (100 + 14) + 14
+    assert seen[0].shape == (2500, 2)
+    panel = drawn[14 + 20 : 14 + 120, 14 + 114 : 14 + 214, 0]
+    assert (panel[1:50, 50:99] == 143).all()  # half of the ink, 255 − 0.5 · (255 − 31)
+    assert (panel[51:99, 1:99] == 255).all()
+    assert (panel[1:50, 1:50] == 255).all()

@@ -2,10 +2,19 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
 from torch import Tensor, nn
 
-from vaebm_toolkit.core import State, data_density, randn, run_chain, value_and_grad
+from vaebm_toolkit.core import (
+    State,
+    data_density,
+    prior_jumps,
+    randn,
+    run_chain,
+    square_norm,
+    value_and_grad,
+)
 from vaebm_toolkit.core.interfaces import Sampler
 
 
@@ -90,3 +99,35 @@ def test_run_chain_applies_the_kernel_and_reports_each_step(rng):
         [8.0],
         [8.0],
     ]
+
+
+def test_prior_jumps_leave_the_density_as_it_is() -> None:
+    """h ∝ N(ε; 0, I) exp(−E) with two separate modes: chains that start in one reach both by their weights.
+
+    E(ε) = −log(e^{−8(ε−1)²} + 3 e^{−8(ε+1)²}): h has weights 1 : 3 and Gaussians N(±16/17, 1/17).
+    """
+    n = 20_000
+
+    def log_density(state: State) -> torch.Tensor:
+        x = state["z"][:, 0]
+        tilt = torch.logaddexp(-8 * (x - 1) ** 2, torch.tensor(3.0).log() - 8 * (x + 1) ** 2)
+        return tilt - 0.5 * x.square()
+
+    start = {"z": torch.full((n, 1), 16 / 17)}
+    state, accepted = prior_jumps(start, log_density, 60, torch.Generator().manual_seed(3))
+    x = state["z"][:, 0]
+    right = x > 0
+    assert float(right.double().mean()) == pytest.approx(0.25, abs=4 * (0.25 * 0.75 / n) ** 0.5)
+    for side, mean in ((right, 16 / 17), (~right, -16 / 17)):
+        count = int(side.sum())
+        assert float(x[side].mean()) == pytest.approx(mean, abs=4 * (1 / 17 / count) ** 0.5)
+        assert float(x[side].var()) == pytest.approx(1 / 17, rel=4 * (2 / count) ** 0.5)
+    assert 0.1 < float(accepted) < 0.9
+
+
+def test_prior_jumps_in_a_flat_energy_are_all_accepted() -> None:
+    state = {"z": torch.zeros(5, 2), "x": torch.zeros(5, 1, 3)}
+    found, accepted = prior_jumps(state, lambda s: -0.5 * square_norm(s), 1, torch.Generator().manual_seed(0))
+    assert accepted == 1
+    assert {k: v.shape for k, v in found.items()} == {k: v.shape for k, v in state.items()}
+    assert all((v != 0).all() for v in found.values())

@@ -7,7 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from .conftest import MLP_PAIR, NOT_OF_THE_PAIR, Silent, resume, start
+from vaebm_toolkit import recipe as recipes
+from vaebm_toolkit.registry import installed
+from vaebm_toolkit.training.rundir import RunDirectory
+
+from .conftest import MLP_PAIR, NOT_OF_THE_PAIR, Silent, go, resume, start
 
 
 def left_by(run: Path) -> dict[str, object]:
@@ -101,3 +105,28 @@ def test_a_stage_that_moves_the_generator_resumes_too(tmp_path: Path, trainer: s
     last = found["log"][-1]
     assert {"energy_gap", "energy_data", "energy_samples", "energy_loss", "generator_loss"} <= set(last)
     assert {"energy_grad_norm", "generator_grad_norm"} <= set(last)
+
+
+PLANE = {
+    "dataset": {"name": "gaussians25", "train_size": 200, "test_size": 50},
+    "generator": {"name": "mlp", "width": 8, "depth": 1},
+    "pretrain": {"name": "vae", "steps": 2, "batch_size": 16, "warmup_epochs": 0.0},
+    "energy": {"name": "mlp", "width": 8, "depth": 1},
+    "sampler": {"name": "latent-ld", "steps": 2, "step_size": 0.01},
+    "evaluate": {"samples": 0},
+}  # fmt: skip
+STEPS = {"steps": 12, "batch_size": 16, "log_every": 3, "checkpoint_every": 4, "ema": 0.9}
+
+
+@pytest.mark.parametrize(
+    "trainer",
+    [{"name": "vaebm-exact", "draws": 64, **STEPS}, {"name": "vaebm", "prior_jumps": 2, **STEPS}],
+    ids=lambda t: t["name"],
+)
+def test_a_stage_in_the_plane_resumes_too(tmp_path: Path, trainer: dict[str, object]) -> None:
+    recipe = recipes.resolve({**PLANE, "trainer": trainer}, installed())
+    go(RunDirectory.create(tmp_path / "whole", recipe, []), None)
+    with pytest.raises(KeyboardInterrupt):
+        go(RunDirectory.create(tmp_path / "run", recipe, []), Silent(("train", 7)))
+    resume(tmp_path / "run")
+    assert left_by(tmp_path / "run") == left_by(tmp_path / "whole")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from abc import abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from itertools import islice
 from typing import Any, ClassVar, Literal, Protocol
 
@@ -13,12 +13,13 @@ from torch import Tensor, nn
 from torch.optim import Adam, Optimizer
 
 from vaebm_toolkit import RecipeError
-from vaebm_toolkit.builtin.trainers import EbmOptions, VaebmOptions
+from vaebm_toolkit.builtin.trainers import EbmOptions, VaebmExactOptions, VaebmOptions
 from vaebm_toolkit.core import (
     Buffer,
     EnergyFunction,
     Generator,
     Horizon,
+    LogDensity,
     MomentClippedAdam,
     Sampler,
     SpectralPenalty,
@@ -49,7 +50,7 @@ class ContrastTrainer(Trainer):
 
     def __init__(
         self,
-        options: VaebmOptions | EbmOptions,
+        options: VaebmOptions | VaebmExactOptions | EbmOptions,
         horizon: Horizon,
         generator: Generator | None,
         energy: EnergyFunction,
@@ -113,10 +114,14 @@ class ContrastTrainer(Trainer):
                 warmup_cosine(step, peak=o.lr, floor=o.lr_min, warmup=0, total=self.horizon.steps),
             )
         end, chain = self.chain(x, step, rng)
-        loss, metrics = contrast(self.energy, x, self.decode(end), self.spectral, o)
+        loss, metrics = contrast(self.energy, x, self.decode(end), self.spectral, o, self.expectation)
         yield Update("energy", loss, {**metrics, **chain})
         if self.average is not None:
             update_average(self.average, self.energy, ema_decay(o.ema, step))
+
+    def expectation(self, negative: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        """E over the model of the energy, from E(x⁻), (N,); and what to log. Default: x⁻ are samples."""
+        return mean_of_samples(negative)
 
     def chain(self, x: Tensor, step: int, rng: torch.Generator) -> tuple[State, dict[str, Tensor]]:
         """Chain ends on the model, and the last step's diagnostics."""
@@ -126,6 +131,7 @@ class ContrastTrainer(Trainer):
         last: dict[str, Tensor] = {}
         with frozen(self.energy):
             density = target_density(self.sampler, self.fixed_generator(), self.energy)
+            start, jumps = self.jump(start, density, rng)
             end = run_chain(
                 self.sampler, start, density, rng,
                 observe=lambda k, state, diagnostics: last.update(diagnostics),
@@ -133,7 +139,13 @@ class ContrastTrainer(Trainer):
         if self.buffer is not None:
             self.buffer.push(end)
             last.update({k: torch.as_tensor(v) for k, v in self.buffer.metrics().items()})
-        return end, {f"chain_{k}": v for k, v in last.items()}
+        return end, {f"chain_{k}": v for k, v in {**last, **jumps}.items()}
+
+    def jump(
+        self, state: State, density: LogDensity, rng: torch.Generator
+    ) -> tuple[State, dict[str, Tensor]]:
+        """Moves before the sampler's own, and what to log. Default: none."""
+        return state, {}
 
     def extra_state(self) -> dict[str, Any]:
         return {
@@ -159,18 +171,33 @@ class Penalties(Protocol):
     def energy_l2(self) -> float: ...
 
 
-def contrast(
-    energy: EnergyFunction, x: Tensor, negatives: Tensor, spectral: SpectralPenalty, options: Penalties
-) -> tuple[Tensor, dict[str, Tensor]]:
-    """mean E(x⁺) − mean E(x⁻) + α · mean(E(x⁺)² + E(x⁻)²) + α_s · spectral, and its parts.
+Expectation = Callable[[Tensor], tuple[Tensor, dict[str, Tensor]]]
+"""E(x⁻), (N,) -> the mean of E over the model, and what to log."""
 
-    Data x⁺ and negatives x⁻, (B, *data shape) each, pass through E together: where E normalises by
-    the batch, it is one function of both.
+
+def mean_of_samples(negative: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+    """x⁻ are samples of the model."""
+    return negative.mean(), {}
+
+
+def contrast(
+    energy: EnergyFunction,
+    x: Tensor,
+    negatives: Tensor,
+    spectral: SpectralPenalty,
+    options: Penalties,
+    expectation: Expectation = mean_of_samples,
+) -> tuple[Tensor, dict[str, Tensor]]:
+    """mean E(x⁺) − mean E(x⁻) + α · (mean E(x⁺)² + mean E(x⁻)²) + α_s · spectral, and its parts.
+
+    Data x⁺ and negatives x⁻, (B, *data shape) and (N, *data shape), pass through E together: where E
+    normalises by the batch, it is one function of both.
     """
-    positive, negative = energy(torch.cat([x, negatives.to(x.dtype)])).chunk(2)
-    gap = positive.mean() - negative.mean()
+    positive, negative = energy(torch.cat([x, negatives.to(x.dtype)])).split([len(x), len(negatives)])
+    model, found = expectation(negative)
+    gap = positive.mean() - model
     loss = gap
-    metrics = {"energy_gap": gap, "energy_data": positive.mean(), "energy_samples": negative.mean()}
+    metrics = {"energy_gap": gap, "energy_data": positive.mean(), "energy_samples": model, **found}
     if options.spectral and spectral.convolutions:
         metrics["spectral"] = spectral()
         loss = loss + options.spectral * metrics["spectral"]

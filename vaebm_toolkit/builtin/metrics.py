@@ -14,6 +14,13 @@ COMPONENTS = (
     ),
     Component(
         kind="metric",
+        name="density",
+        factory="vaebm_toolkit.builtin.likelihoods:density",
+        summary="exact test log-likelihood of data in the plane, log Z by quadrature",
+        cite="Burda et al., ICLR 2016, arXiv 1509.00519, for p(x) of the generator",
+    ),
+    Component(
+        kind="metric",
         name="frechet-classifier",
         factory="vaebm_toolkit.builtin.distances:classifier_frechet",
         summary="Fréchet distance on the features of a small classifier trained on the data's labels",

@@ -52,7 +52,34 @@ class VaebmOptions:
     spectral: float = opt(0.2, "coefficient α_s of the spectral penalty", check=ge(0))
     energy_l2: float = opt(0.0, "coefficient of mean E(x⁺)² + E(x⁻)²", check=ge(0))
     negatives: Literal["sample", "mean"] = opt("sample", "x⁻ is the decoder's sample, or its mean")
+    prior_jumps: int = opt(
+        0,
+        "Metropolis–Hastings moves to fresh ε ~ N(0, I) before each chain; accepted only in few dimensions",
+        check=ge(0),
+    )
     ema: float = opt(0.0, "decay of the moving average of the energy's weights; 0: none", check=between(0, 1))
+    init_batches: int = opt(5, "training batches for the data-dependent initialisation", check=ge(0))
+
+
+@frozen
+class VaebmExactOptions:
+    """Defaults: for data of a few dimensions, found on the 25 Gaussians."""
+
+    generator: str = slot("generator", "mlp")
+    energy: str = slot("energy", "mlp")
+    sampler: str = slot("sampler", "latent-ld", "at test time; training runs no chain")
+    draws: int = opt(4096, "samples of the generator that are weighted at each step", check=ge(2))
+    lr: float = opt(2e-3, "Adam's learning rate", check=gt(0))
+    lr_min: float | None = opt(0.0, "cosine decay to this by the last step; none: constant", check=ge(0))
+    beta1: float = opt(0.9, "Adam's decay of the first moment", check=between(0, 1))
+    beta2: float = opt(0.999, "Adam's decay of the second moment", check=between(0, 1))
+    weight_decay: float = opt(0.0, "L2 coefficient on the energy's weights", check=ge(0))
+    moment_clip: bool = opt(True, "clip each gradient element to ±(3·√v̂ + 0.1)")
+    spectral: float = opt(0.0, "coefficient α_s of the spectral penalty", check=ge(0))
+    energy_l2: float = opt(0.0, "coefficient of mean E(x)² over data, plus that over the draws", check=ge(0))
+    ema: float = opt(
+        0.99, "decay of the moving average of the energy's weights; 0: none", check=between(0, 1)
+    )
     init_batches: int = opt(5, "training batches for the data-dependent initialisation", check=ge(0))
 
 
@@ -98,6 +125,14 @@ COMPONENTS = (
         options=VaebmOptions,
         summary="trains the energy against chains on h(x, z), the generator fixed",
         cite="Xiao et al., VAEBM, ICLR 2021, arXiv 2010.00654, eq. 5",
+    ),
+    Component(
+        kind="trainer",
+        name="vaebm-exact",
+        factory="vaebm_toolkit.builtin.exact:ExactTrainer",
+        options=VaebmExactOptions,
+        summary="trains the energy against weighted samples of the generator, without chains: few dimensions",
+        cite="Xiao et al., VAEBM, ICLR 2021, arXiv 2010.00654, eq. 5, its expectation by importance weights",
     ),
     Component(
         kind="trainer",

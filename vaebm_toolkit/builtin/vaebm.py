@@ -8,7 +8,7 @@ from torch import Tensor
 from vaebm_toolkit import RecipeError
 from vaebm_toolkit.builtin.contrast import ContrastTrainer
 from vaebm_toolkit.builtin.trainers import VaebmOptions
-from vaebm_toolkit.core import Generator, State, standard_normal
+from vaebm_toolkit.core import Generator, LogDensity, State, prior_jumps, standard_normal
 
 
 class LatentContrastTrainer(ContrastTrainer):
@@ -20,6 +20,15 @@ class LatentContrastTrainer(ContrastTrainer):
 
     def start(self, x: Tensor, rng: torch.Generator) -> State:
         return standard_normal(self.generator.groups, len(x), rng, like=x)
+
+    def jump(
+        self, state: State, density: LogDensity, rng: torch.Generator
+    ) -> tuple[State, dict[str, Tensor]]:
+        """Moves of the starts, fresh and stored ones alike, to other draws of the prior."""
+        if not self.options.prior_jumps:
+            return state, {}
+        state, accepted = prior_jumps(state, density, self.options.prior_jumps, rng)
+        return state, {"jumps_accepted": accepted}
 
     @torch.no_grad()
     def decode(self, end: State) -> Tensor:
@@ -43,6 +52,11 @@ class VaebmTrainer(LatentContrastTrainer):
             raise RecipeError(
                 "sampler: chains on (z, x) need a generator that has an inverse, which this one has not.",
                 f"Let them run on its noise: --sampler {self.usual_sampler}",
+            )
+        if self.sampler.space == "joint" and self.options.prior_jumps:
+            raise RecipeError(
+                "trainer.prior_jumps: the jumps are to draws of ε, but these chains run on (z, x).",
+                f"Leave them out, or let chains run on noise: --sampler {self.usual_sampler}",
             )
         return super().held(generator)
 

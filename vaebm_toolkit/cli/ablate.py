@@ -173,6 +173,7 @@ def work(
         figures = "  ".join(f"{k} {v:.4g}" for k, v in outcome.figures.items())
         progress.note(f"{done}/{total}  seed {outcome.seed}, {outcome.row}: {figures or outcome.trouble}")
 
+    progress.note(f"{total} runs, {given['jobs']} at a time, in {out}")
     try:
         outcomes = run_all(stages, given["jobs"], device, progress, stop, told, started)
     except Interrupted as e:

@@ -1,6 +1,6 @@
 """The mathematics. Imports torch and nothing of the toolkit outside `core`."""
 
-from vaebm_toolkit.core.chain import run_chain, value_and_grad
+from vaebm_toolkit.core.chain import prior_jumps, run_chain, value_and_grad
 from vaebm_toolkit.core.densities import (
     data_density,
     joint_density,
@@ -75,6 +75,7 @@ __all__ = [
     "latent_density",
     "official_latent_density",
     "per_group",
+    "prior_jumps",
     "rand",
     "randn",
     "randn_like",

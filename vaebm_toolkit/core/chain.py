@@ -7,7 +7,8 @@ from collections.abc import Callable, Mapping
 import torch
 from torch import Tensor
 
-from vaebm_toolkit.core.interfaces import LogDensity, Sampler, State
+from vaebm_toolkit.core.interfaces import LogDensity, Sampler, State, square_norm
+from vaebm_toolkit.core.rng import rand, randn_like
 
 Observer = Callable[[int, State, Mapping[str, Tensor]], None]
 
@@ -43,3 +44,29 @@ def run_chain(
         if observe is not None:
             observe(k, state, diagnostics)
     return {k: v.detach() for k, v in state.items()}
+
+
+@torch.no_grad()
+def prior_jumps(
+    state: State, log_density: LogDensity, moves: int, rng: torch.Generator
+) -> tuple[State, Tensor]:
+    """`moves` Metropolis–Hastings moves to ε′ ~ N(0, I), and the share of them that was accepted.
+
+    An independence sampler (Tierney, 1994): a row moves with probability min(1, w(ε′) / w(ε)),
+    w(ε) = density / N(ε; 0, I), which leaves the density as it is. For VAEBM's in ε-space
+    w = exp(−E(T(ε))). It carries chains between modes that gradients do not connect, as long as the
+    prior finds the modes by itself.
+    """
+    log_weight = log_density(state) + 0.5 * square_norm(state)
+    share = torch.zeros_like(log_weight)
+    for _ in range(moves):
+        proposal = {name: randn_like(v, rng) for name, v in state.items()}
+        proposed = log_density(proposal) + 0.5 * square_norm(proposal)
+        accept = rand(log_weight.shape, rng, like=log_weight).log() < proposed - log_weight
+        share += accept.to(share) / moves
+        log_weight = torch.where(accept, proposed, log_weight)
+        state = {
+            name: torch.where(accept.view(-1, *[1] * (v.dim() - 1)), proposal[name], v)
+            for name, v in state.items()
+        }
+    return state, share.mean()

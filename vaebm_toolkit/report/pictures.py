@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -63,17 +63,27 @@ def titled(strips: Mapping[str, Image.Image]) -> Image.Image:
     return whole
 
 
+Limits = tuple[float, float, float, float]
+"""left, right, bottom, top of a panel, in data units"""
+Plane = Callable[[Tensor], Tensor]
+"""Points (N, 2) -> a density relative to its largest value, (N,)."""
+
+
 def scatter(
-    points: Mapping[str, Tensor], size: int = 320, limits: tuple[float, float, float, float] | None = None
+    points: Mapping[str, Tensor],
+    size: int = 320,
+    limits: Limits | None = None,
+    densities: Mapping[str, Plane] | None = None,
 ) -> Image.Image:
     """One square panel per name, side by side on common axes. points: name -> (N, 2).
 
-    limits: left, right, bottom, top; by default the first entry's range and 15 % around it, so
-    that stray samples do not shrink the picture. The title says how many points lie outside.
+    limits: by default the first entry's range and 15 % around it, so that stray samples do not
+    shrink the picture. The title says how many points lie outside. Densities follow the points.
     """
     if limits is None:
         limits = _around(next(iter(points.values())))
     panels = [_panel(f"{name} ({len(p):,})", p, size, limits) for name, p in points.items()]
+    panels += [_shaded(name, f, size, limits) for name, f in (densities or {}).items()]
     whole = Image.new("RGB", (len(panels) * (size + MARGIN) + MARGIN, size + TITLE + 2 * MARGIN), "white")
     for i, panel in enumerate(panels):
         whole.paste(panel, (MARGIN + i * (size + MARGIN), MARGIN))
@@ -88,14 +98,14 @@ def save_png(image: Image.Image, path: str | Path) -> Path:
     return target
 
 
-def _around(points: Tensor) -> tuple[float, float, float, float]:
+def _around(points: Tensor) -> Limits:
     low, high = points.detach().double().amin(0), points.detach().double().amax(0)
     margin = (0.15 * (high - low)).clamp(min=1e-6)
     (left, bottom), (right, top) = (low - margin).tolist(), (high + margin).tolist()
     return left, right, bottom, top
 
 
-def _panel(title: str, points: Tensor, size: int, limits: tuple[float, float, float, float]) -> Image.Image:
+def _panel(title: str, points: Tensor, size: int, limits: Limits) -> Image.Image:
     """Points as discs of 1.5 pixels that darken where they overlap."""
     left, right, bottom, top = limits
     xy = points.detach().to("cpu", torch.float64).numpy()
@@ -105,12 +115,30 @@ def _panel(title: str, points: Tensor, size: int, limits: tuple[float, float, fl
     counts = np.zeros((size + 2, size + 2))
     for dy, dx, weight in ((0, 0, 1.0), (0, 1, 0.6), (1, 0, 0.6), (0, -1, 0.6), (-1, 0, 0.6)):
         np.add.at(counts, (row + 1 + dy, column + 1 + dx), weight)
-    opacity = 1 - 0.7 ** counts[1:-1, 1:-1, None]
-    pixels = (255 * (1 - opacity) + np.array(INK) * opacity).round().astype(np.uint8)
+    outside = int((~inside).sum())
+    return _framed(title + (f", {outside:,} outside" if outside else ""), 1 - 0.7 ** counts[1:-1, 1:-1])
+
+
+def _shaded(title: str, density: Plane, size: int, limits: Limits) -> Image.Image:
+    """√(density) as darkness, so that little mass between modes is seen; one value per 2 × 2 pixels."""
+    left, right, bottom, top = limits
+    half = size // 2
+    centre = (torch.arange(half, dtype=torch.float64) + 0.5) / half
+    y, x = torch.meshgrid(top - centre * (top - bottom), left + centre * (right - left), indexing="ij")
+    found = density(torch.stack([x.flatten(), y.flatten()], 1).float())
+    values = found.detach().to("cpu", torch.float64).clamp(0, 1).sqrt().view(half, half).numpy()
+    coarse = np.zeros((size, size))
+    coarse[: 2 * half, : 2 * half] = values.repeat(2, axis=0).repeat(2, axis=1)
+    return _framed(title, coarse)
+
+
+def _framed(title: str, opacity: np.ndarray[tuple[int, ...], np.dtype[np.float64]]) -> Image.Image:
+    """Ink of that opacity, (size, size) in [0, 1], under its title."""
+    size = len(opacity)
+    pixels = (255 * (1 - opacity[..., None]) + np.array(INK) * opacity[..., None]).round().astype(np.uint8)
     panel = Image.new("RGB", (size, size + TITLE), "white")
     panel.paste(Image.fromarray(pixels), (0, TITLE))
     draw = ImageDraw.Draw(panel)
-    outside = int((~inside).sum())
-    draw.text((1, 3), title + (f", {outside:,} outside" if outside else ""), fill=TEXT)
+    draw.text((1, 3), title, fill=TEXT)
     draw.rectangle((0, TITLE, size - 1, size + TITLE - 1), outline=FRAME)
     return panel

@@ -273,3 +273,16 @@ def test_binary_mnist_with_a_bernoulli_head_from_run_to_likelihood(vaebm: Vaebm)
     assert "probability of binary images" in called.out
     assert vaebm("sample", "r", "-n", "4", "--temperature", "0.7", "--out", "x.npz").code == 0
     assert vaebm("latents", "reconstruct", "r", "-n", "4", "--out", "x.png").code == 0
+
+
+def test_runs_in_the_plane_end_with_a_log_likelihood_and_a_picture_of_the_density(vaebm: Vaebm) -> None:
+    small = "--dataset.train-size 300 --dataset.test-size 60 --generator.width 8 --energy.width 8"
+    short = "--pretrain.steps 2 --pretrain.batch-size 16 --trainer.steps 2 --trainer.batch-size 16"
+    end = "--sampling.steps 2 --evaluate.samples 20 --out r"
+    assert vaebm("run", "--dataset", "gaussians25", *f"{small} {short} {end}".split()).code == 0
+    metrics = json.loads(Path("r/metrics.json").read_text())
+    for model in ("generator", "vaebm"):
+        assert -1e4 < metrics["figures"][model]["log-likelihood"] < -1.4
+    assert metrics["protocol"]["density"]["truth"] == -1.4516
+    with Image.open("r/samples/samples.png") as picture:
+        assert picture.width == 4 * (320 + 14) + 14

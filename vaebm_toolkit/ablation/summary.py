@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import statistics
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 from vaebm_toolkit.ablation.tables import MARKS, PUBLISHED, Ablation, Published
 
@@ -13,15 +13,18 @@ NOT_COMPARED = ("mean energy",)
 """Figures of a run that say nothing about its samples."""
 
 
-class Found(Protocol):
-    """What one row with one seed ended with (`work.Outcome`)."""
+class Outcome(NamedTuple):
+    """What one row with one seed ended with."""
 
     row: str
     seed: int
     figures: Mapping[str, float]
+    """{} where there are none, for the reason in `trouble`"""
     protocol: Mapping[str, Any]
     seconds: float
+    """of training, without the shared generator's"""
     trouble: str | None
+    """why a stage ended early, or why there are no figures"""
 
 
 class Spread(NamedTuple):
@@ -72,7 +75,7 @@ def spread(values: Sequence[float]) -> Spread:
     return Spread(statistics.fmean(values), sd, len(values))
 
 
-def summarise(ablation: Ablation, outcomes: Sequence[Found]) -> Summary:
+def summarise(ablation: Ablation, outcomes: Sequence[Outcome]) -> Summary:
     """The table; rows without figures keep their notes."""
     names = {row.name for row in ablation.rows}
     seen = [k for o in outcomes if o.row in names for k in o.figures if k not in NOT_COMPARED]
@@ -153,7 +156,7 @@ def markdown(summary: Summary) -> str:
     return f"{table}\n\n" + "\n\n".join(n.replace("*", "\\*", 1) for n in notes(summary)) + "\n"
 
 
-def as_json(summary: Summary, outcomes: Sequence[Found]) -> dict[str, Any]:
+def as_json(summary: Summary, outcomes: Sequence[Outcome]) -> dict[str, Any]:
     """Everything, for machines: the rows, and the figures of each seed."""
     return {
         "table": summary.name,

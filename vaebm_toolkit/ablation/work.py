@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import torch
 
 from vaebm_toolkit import recipe as recipes
+from vaebm_toolkit.ablation.summary import Outcome
 from vaebm_toolkit.ablation.tables import GENERATOR, Ablation, Row, of_row
 from vaebm_toolkit.errors import RecipeError
 from vaebm_toolkit.launch import begin, go_on, prepare
@@ -33,20 +34,6 @@ class Task(NamedTuple):
     out: Path
     generator: Path | None
     """the run whose generator it takes"""
-
-
-class Outcome(NamedTuple):
-    """What a task ended with."""
-
-    row: str
-    seed: int
-    figures: Mapping[str, float]
-    """{} where there are none, for the reason in `trouble`"""
-    protocol: Mapping[str, Any]
-    seconds: float
-    """of training, without the shared generator's"""
-    trouble: str | None
-    """why a stage ended early, or why there are no figures"""
 
 
 def tasks_of(

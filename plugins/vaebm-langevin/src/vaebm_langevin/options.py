@@ -7,8 +7,24 @@ from typing import Literal
 from vaebm_toolkit import derived, frozen, ge, gt, opt
 
 
+class Noisy:
+    """What follows from a step size η and the noise's scale, where that is given."""
+
+    step_size: float
+    noise_scale: float | None
+
+    @property
+    def noise(self) -> float:
+        """Standard deviation of the noise added at each step."""
+        return self.step_size**0.5 if self.noise_scale is None else self.noise_scale
+
+    @derived("implied temperature, noise² / η: the chain samples exp(−U/T) where nothing is clipped")
+    def temperature(self) -> float:
+        return self.noise**2 / self.step_size
+
+
 @frozen
-class LatentOptions:
+class LatentOptions(Noisy):
     """Defaults: VAEBM on CIFAR-10, 10 steps of η = 8e-5 in training."""
 
     steps: int = opt(10, "Langevin steps per chain", check=ge(0))
@@ -27,18 +43,9 @@ class LatentOptions:
     def clamped(self) -> bool:
         return self.target == "official" if self.clamp is None else self.clamp
 
-    @property
-    def noise(self) -> float:
-        """Standard deviation of the noise added at each step."""
-        return self.step_size**0.5 if self.noise_scale is None else self.noise_scale
-
-    @derived("implied temperature, noise² / η: the chain samples exp(−U/T)")
-    def temperature(self) -> float:
-        return self.noise**2 / self.step_size
-
 
 @frozen
-class JointOptions:
+class JointOptions(Noisy):
     """Defaults: as many steps of the same size as in ε-space. No one step size suits all groups."""
 
     steps: int = opt(10, "Langevin steps per chain", check=ge(0))
@@ -51,18 +58,9 @@ class JointOptions:
     def clamped(self) -> bool:
         return self.clamp
 
-    @property
-    def noise(self) -> float:
-        """Standard deviation of the noise added at each step."""
-        return self.step_size**0.5 if self.noise_scale is None else self.noise_scale
-
-    @derived("implied temperature, noise² / η: the chain samples exp(−U/T)")
-    def temperature(self) -> float:
-        return self.noise**2 / self.step_size
-
 
 @frozen
-class DataOptions:
+class DataOptions(Noisy):
     """Defaults: IGEBM. Its step x ← x − λ∇E with λ = 10 is η = 2λ = 20 here."""
 
     steps: int = opt(60, "Langevin steps per chain", check=ge(0))
@@ -74,12 +72,3 @@ class DataOptions:
     @property
     def clamped(self) -> bool:
         return self.clamp
-
-    @property
-    def noise(self) -> float:
-        """Standard deviation of the noise added at each step."""
-        return self.step_size**0.5 if self.noise_scale is None else self.noise_scale
-
-    @derived("implied temperature, noise² / η: the chain samples exp(−E/T) where nothing is clipped")
-    def temperature(self) -> float:
-        return self.noise**2 / self.step_size

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
+import sys
+import time
 import tomllib
 from pathlib import Path
 
@@ -142,6 +145,34 @@ def test_rows_in_processes_of_their_own(vaebm: Vaebm, table: str) -> None:
     ]
     assert figures[0] == figures[1]
     assert Path("a/seed-0/generator/recipe.toml").is_file()  # trained, though it is no row of this table
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("jobs", ["1", "2"])
+def test_sigterm_leaves_every_begun_row_with_a_checkpoint(vaebm: Vaebm, table: str, jobs: str) -> None:
+    text = Path(table).read_text()
+    endless = text.replace("steps = 3, batch_size = 10, log", "steps = 200_000, batch_size = 10, log")
+    assert endless != text
+    Path("long.toml").write_text(endless)
+    args = ["--table", "long.toml", "--rows", "vaebm,vaebm-official", "--seeds", "0", "--out", "a", "-q"]
+    code = "import sys; sys.argv = ['vaebm', *sys.argv[1:]]; from vaebm_toolkit.cli import main; main()"
+    child = subprocess.Popen(
+        [sys.executable, "-c", code, "ablate", *args, "--jobs", jobs], stderr=subprocess.PIPE, text=True
+    )
+    deadline = time.monotonic() + 120
+    while len(list(Path("a").glob("seed-0/vaebm*/train/step-*"))) < int(jobs) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    time.sleep(1)
+    child.terminate()  # the command alone, not its processes
+    said = child.communicate(timeout=120)[1]
+    assert child.returncode == 130, said
+    assert "The same command goes on in a." in said
+    assert "Traceback" not in said
+    begun = list(Path("a").glob("seed-0/vaebm*"))
+    assert len(begun) == int(jobs)
+    for run in begun:
+        assert not (run / "metrics.json").exists()
+        assert max(int(p.name[5:]) for p in run.glob("train/step-*")) > 0  # where it stopped, not the start
 
 
 def test_a_given_generator_is_shared_by_all_seeds(vaebm: Vaebm, table: str) -> None:

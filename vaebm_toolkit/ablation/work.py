@@ -5,8 +5,8 @@ from __future__ import annotations
 import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from multiprocessing import get_context
+from multiprocessing.connection import wait
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,12 +15,12 @@ import torch
 from vaebm_toolkit import recipe as recipes
 from vaebm_toolkit.ablation.summary import Outcome
 from vaebm_toolkit.ablation.tables import GENERATOR, Ablation, Row, of_row
-from vaebm_toolkit.errors import RecipeError
+from vaebm_toolkit.errors import RecipeError, RunError, ToolkitError
 from vaebm_toolkit.launch import begin, go_on, prepare
 from vaebm_toolkit.pipeline import Diverged, Pipeline
 from vaebm_toolkit.recipe import Recipe, Table
 from vaebm_toolkit.registry import Registry, installed
-from vaebm_toolkit.training.fit import Reporter
+from vaebm_toolkit.training.fit import Interrupted, Reporter
 from vaebm_toolkit.training.rundir import STAGES, RunDirectory, read_json, read_log
 
 
@@ -103,7 +103,9 @@ def run_all(
     for tasks in stages:
         alone = jobs == 1 or len(tasks) == 1
         for outcome in (
-            one_by_one(tasks, device, reporter, stop, started) if alone else at_once(tasks, jobs, device)
+            one_by_one(tasks, device, reporter, stop, started)
+            if alone
+            else at_once(tasks, jobs, device, stop)
         ):
             found.append(outcome)
             told(outcome)
@@ -123,30 +125,58 @@ def one_by_one(
         yield work(task, device, reporter, stop, metrics)
 
 
-def at_once(tasks: list[Task], jobs: int, device: torch.device) -> Iterator[Outcome]:
-    """Outcomes as they come. After an error, tasks that have begun end where they can be continued."""
-    with ProcessPoolExecutor(jobs, mp_context=get_context("spawn")) as pool:
-        waiting = {pool.submit(work_alone, task, str(device)) for task in tasks}
-        try:
-            while waiting:
-                done, waiting = wait(waiting, return_when=FIRST_COMPLETED)
-                for future in done:
-                    yield future.result()
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            for process in list((pool._processes or {}).values()):
-                process.terminate()
-            raise
+def at_once(tasks: list[Task], jobs: int, device: torch.device, stop: threading.Event) -> Iterator[Outcome]:
+    """Outcomes as they come. After a stop or an error, begun tasks end where they can be continued."""
+    context, left = get_context("spawn"), list(tasks)
+    begun: dict[Any, tuple[Task, Any]] = {}  # receiving end of a pipe -> task, process
+    try:
+        while left or begun:
+            while left and len(begun) < jobs:
+                task = left.pop(0)
+                receiver, sender = context.Pipe(duplex=False)
+                process = context.Process(target=work_alone, args=(task, str(device), sender))
+                process.start()
+                sender.close()  # the process has its own; without it, the pipe ends when that is gone
+                begun[receiver] = task, process
+            for receiver in wait(list(begun), timeout=1):
+                task, process = begun.pop(receiver)
+                yield said(receiver, task)
+                process.join()
+            if stop.is_set():
+                raise Interrupted("Stopped.")
+    finally:
+        for _, process in begun.values():
+            process.terminate()
+        for _, process in begun.values():
+            process.join()
 
 
-def work_alone(task: Task, device: str) -> Outcome:
+def said(receiver: Any, task: Task) -> Outcome:
+    """What a task's process sent: its outcome, or the error that it ended with."""
+    try:
+        found = receiver.recv()
+    except EOFError:
+        raise RunError(
+            f"The process of row {task.row}, seed {task.seed}, ended without a word.",
+            "If it was killed for memory, take fewer --jobs. The same command goes on.",
+        ) from None
+    if isinstance(found, ToolkitError):
+        raise found
+    outcome: Outcome = found
+    return outcome
+
+
+def work_alone(task: Task, device: str, sender: Any) -> None:
     """`work` in a process of its own: Ctrl-C and SIGTERM write a checkpoint before they end it."""
     import signal
 
     stop = threading.Event()
     for s in (signal.SIGINT, signal.SIGTERM):
         signal.signal(s, lambda *_: stop.set())
-    return work(task, torch.device(device), Silent(), stop, {})
+    try:
+        sender.send(work(task, torch.device(device), Silent(), stop, {}))
+    except ToolkitError as e:
+        sender.send(e)
 
 
 class Silent:

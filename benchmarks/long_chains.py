@@ -4,7 +4,8 @@
 
 From ε ~ N(0, I), with the run's own test-time step size, on both targets: `exact`, the paper's, and
 `official`, the released code's, whose chains leave out Σ log σ (docs/paper-and-code.md). Prints a
-Markdown table of E and U = E + ½‖ε‖² and of the modes reached; the picture shows the samples.
+Markdown table of E and U = E + ½‖ε‖² and of the modes reached; the picture has histograms of E
+and the samples.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ from vaebm_toolkit.core import (
 from vaebm_toolkit.evaluation.sampling import Model
 from vaebm_toolkit.pipeline import load_model
 from vaebm_toolkit.registry import installed
-from vaebm_toolkit.report.pictures import save_png, scatter
+from vaebm_toolkit.report.pictures import histograms, save_png, scatter
 from vaebm_toolkit.training.rundir import RunDirectory
 
 TARGETS = ("exact", "official")
@@ -43,7 +44,7 @@ class Row(NamedTuple):
     target: str
     steps: int
     energy: Tensor
-    """(5, 50, 95) % quantiles of E(x)"""
+    """(count,) E(x)"""
     potential: float
     """mean U(ε), over both groups"""
     inside: float
@@ -61,9 +62,8 @@ def row(model: Model, data: ModalDataset, target: str, steps: int, state: State)
     energy = model.energy(x)
     mode = data.mode_of(x)
     counts = torch.bincount(mode[mode >= 0], minlength=data.modes) * data.modes / len(x)
-    quantiles = torch.quantile(energy, torch.tensor([0.05, 0.5, 0.95], dtype=energy.dtype))
     potential = float((energy + 0.5 * square_norm(state)).mean())
-    return Row(target, steps, quantiles, potential, float((mode >= 0).float().mean()), counts, x)
+    return Row(target, steps, energy, potential, float((mode >= 0).float().mean()), counts, x)
 
 
 def rows(model: Model, data: ModalDataset, checkpoints: list[int], count: int, seed: int) -> Iterator[Row]:
@@ -89,7 +89,7 @@ def table(found: list[Row]) -> str:
         "|---|---|---|---|---|---|---|",
     ]
     for r in found:
-        low, middle, high = r.energy.tolist()
+        low, middle, high = torch.quantile(r.energy, r.energy.new_tensor([0.05, 0.5, 0.95])).tolist()
         lines.append(
             f"| {r.target} | {r.steps:,} | {low:.2f}, {middle:.2f}, {high:.2f} | {r.potential:.2f} "
             f"| {100 * r.inside:.1f} % | {int((r.counts > 0).sum())} "
@@ -99,7 +99,7 @@ def table(found: list[Row]) -> str:
 
 
 def picture(data: ModalDataset, found: list[Row]) -> Image.Image:
-    """Samples, one row per target, on the axes of the data."""
+    """Per target a histogram of E(x), and a row of samples on the axes of the data."""
     x = data.test.batch(torch.arange(len(data.test)))
     margin = 0.15 * (x.amax(0) - x.amin(0))
     (left, bottom), (right, top) = (x.amin(0) - margin).tolist(), (x.amax(0) + margin).tolist()
@@ -109,9 +109,17 @@ def picture(data: ModalDataset, found: list[Row]) -> Image.Image:
         )
         for t in TARGETS
     ]
-    whole = Image.new("RGB", (strips[0].width, sum(s.height for s in strips)), "white")
-    for i, strip in enumerate(strips):
-        whole.paste(strip, (0, i * strips[0].height))
+    energies = torch.cat([r.energy for r in found])
+    limits = (float(energies.min()), float(energies.quantile(0.995)))
+    panels = [
+        histograms({f"{r.steps:,} steps": r.energy for r in found if r.target == t}, f"E(x), {t}", limits)
+        for t in TARGETS
+    ]
+    top = panels[0].height
+    whole = Image.new("RGB", (strips[0].width, top + sum(s.height for s in strips)), "white")
+    for i, (panel, strip) in enumerate(zip(panels, strips, strict=True)):
+        whole.paste(panel, (i * panel.width, 0))
+        whole.paste(strip, (0, top + i * strip.height))
     return whole
 
 

@@ -90,6 +90,39 @@ def scatter(
     return whole
 
 
+SHADES = ((158, 202, 225), (107, 174, 214), (33, 113, 181), (8, 48, 107), (217, 95, 2))
+"""colours of outlines, light to dark"""
+
+
+def histograms(
+    values: Mapping[str, Tensor], title: str, limits: tuple[float, float], size: int = 320, bins: int = 60
+) -> Image.Image:
+    """One panel of outlined histograms over `limits`, each scaled to shares. values: name -> (N,).
+
+    Values outside the limits are counted in the outermost bins. At most as many names as SHADES.
+    """
+    low, high = limits
+    shares = {}
+    for name, v in values.items():
+        inside = v.detach().to("cpu", torch.float64).clamp(low, high)
+        shares[name] = torch.histc(inside, bins, low, high) / max(len(inside), 1)
+    top = max(float(s.max()) for s in shares.values())
+    panel = Image.new("RGB", (size + 2 * MARGIN, size // 2 + 2 * TITLE + MARGIN), "white")
+    draw, base = ImageDraw.Draw(panel), TITLE + size // 2
+    draw.text((MARGIN, 3), title, fill=TEXT)
+    draw.rectangle((MARGIN, TITLE, MARGIN + size - 1, base), outline=FRAME)
+    draw.text((MARGIN, base + 3), f"{low:.3g}", fill=TEXT)
+    draw.text((MARGIN + size, base + 3), f"{high:.3g}", fill=TEXT, anchor="ra")
+    for i, (name, share) in enumerate(shares.items()):
+        points = []
+        for k, height in enumerate((share / top).tolist()):
+            y = base - 0.95 * height * size / 2
+            points += [(MARGIN + k * size / bins, y), (MARGIN + (k + 1) * size / bins, y)]
+        draw.line(points, fill=SHADES[i], width=2)
+        draw.text((MARGIN + size - 6, TITLE + 6 + 13 * i), name, fill=SHADES[i], anchor="ra")
+    return panel
+
+
 def save_png(image: Image.Image, path: str | Path) -> Path:
     """Write the image, and the folders above it."""
     target = Path(path)

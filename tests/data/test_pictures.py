@@ -9,7 +9,7 @@ import pytest
 import torch
 from PIL import Image
 
-from vaebm_toolkit.report.pictures import grid, save_png, scatter, to_uint8
+from vaebm_toolkit.report.pictures import SHADES, grid, histograms, save_png, scatter, titled, to_uint8
 
 
 @pytest.mark.parametrize("channels", [1, 3])
@@ -79,3 +79,21 @@ def test_densities_follow_the_points_on_the_same_axes() -> None:
     assert (panel[1:50, 50:99] == 143).all()  # half of the ink, 255 − 0.5 · (255 − 31)
     assert (panel[51:99, 1:99] == 255).all()
     assert (panel[1:50, 1:50] == 255).all()
+
+
+def test_histograms_put_the_mass_where_the_values_are() -> None:
+    """All values in the last tenth, or beyond the limits: the outline is on the floor elsewhere."""
+    values = torch.cat([torch.full((90,), 9.5), torch.full((10,), 50.0)])
+    drawn = np.asarray(histograms({"late": values}, "E", (0.0, 10.0), size=200, bins=10))
+    ys, xs = np.nonzero((drawn == SHADES[0]).all(2))
+    high = xs[(ys < 100) & (ys > 40)]  # below the legend, well above the floor
+    assert len(high) > 0
+    assert high.min() >= 14 + 180 - 2
+
+
+def test_titled_stacks_its_strips() -> None:
+    strips = {"a": Image.new("RGB", (30, 10), "red"), "b": Image.new("RGB", (20, 5), "blue")}
+    drawn = np.asarray(titled(strips))
+    assert drawn.shape[:2] == (10 + 5 + 2 * 20 + 2 * 14, 30 + 2 * 14)
+    assert (drawn[14 + 20 : 14 + 30, 14:44] == (255, 0, 0)).all()
+    assert (drawn[64:69, 14:34] == (0, 0, 255)).all()

@@ -23,6 +23,14 @@ class Density(Metric):
         self.model: Fitted | None = None
         self.protocol: dict[str, Any] = {}
 
+    def check(self, dataset: Dataset) -> None:
+        if tuple(dataset.shape) != (2,):
+            raise DataError(
+                "evaluate.metrics: density is for data of two values, and these have shape "
+                f"{tuple(dataset.shape)}.",
+                "Leave the metric out; a generator's likelihood: vaebm likelihood RUN",
+            )
+
     def see(self, model: Fitted) -> None:
         if model.generator is not None and not isinstance(model.generator, Autoencoder):
             kind = type(model.generator).__name__
@@ -34,12 +42,7 @@ class Density(Metric):
         self.model = model
 
     def compute(self, samples: Iterable[Tensor], dataset: Dataset) -> Mapping[str, float]:
-        if tuple(dataset.shape) != (2,):
-            raise DataError(
-                "evaluate.metrics: density is for data of two values, and these have shape "
-                f"{tuple(dataset.shape)}.",
-                "Leave the metric out; a generator's likelihood: vaebm likelihood RUN",
-            )
+        self.check(dataset)
         assert self.model is not None, "see() comes first"
         like = next(part for part in self.model if part is not None)
         parameter = next(like.parameters())

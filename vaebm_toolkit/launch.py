@@ -50,7 +50,8 @@ def begin(
         dataset = prepare(recipe)
     if energy_from is not None:
         energy = RunDirectory.open(energy_from, registry)
-        trainer, start = starting_trainer(recipe, dataset, energy)
+        weights = None if networks is None else networks["generator"]
+        trainer, start = starting_trainer(recipe, dataset, energy, weights)
     with RunDirectory.being_made(out, recipe, command) as run:
         if source is not None and networks is not None:
             run.finish("pretrain", networks, {"from": str(source.path.resolve()), "stopped": None})

@@ -22,6 +22,7 @@ from .conftest import Vaebm
 TABLE = """# Tiny rows
 recipe = "digits"
 reference = "vaebm"
+published = true
 dataset = { limit = 100 }
 evaluate = { samples = 20, grid = 9 }
 generator = { name = "mlp", width = 8, depth = 1, latent = 2 }
@@ -216,6 +217,7 @@ def test_dry_run_shows_the_rows(vaebm: Vaebm, table: str) -> None:
         (["--table", "digit"], 'Did you mean "digits"?'),
         (["--table", "none.toml"], "There is no file none.toml."),
         (["--rows", "vaebm,wgam"], 'Did you mean "wgan"?'),
+        (["--rows", ","], "--rows names no row."),
         (["--seeds", "0,x"], "Write e.g. --seeds 0,1"),
         (["--seeds", "-1"], "Write e.g. --seeds 0,1"),
         (["--evaluate.sample", "3"], "evaluate.sample"),
@@ -242,6 +244,12 @@ def test_wrong_input(vaebm: Vaebm, args: list[str], words: str) -> None:
         ("rows = [{ name = 'a', trainer = { stepps = 3 } }]", "row a: trainer.stepps"),
         ("rows = [{ name = 'a', trainr = { steps = 3 } }]", "row a: [trainr]"),
         ("rows = [", "is not TOML"),
+        (
+            "rows = [{ name = 'a', evaluate = { samples = 9 } }]",
+            "row a: [evaluate] is the same for all rows.",
+        ),
+        ("rows = [{ name = 'a', recipes = ['official'] }]", "row a: [generator] is the same for all rows."),
+        ("rows = [{ name = 'a', recipes = 'row-wgan' }]", "recipes must be a list."),
         ("rows = [{ name = 'a', sampler = { name = 'data-ld' } }]", "latent space"),
         ("rows = [{ name = 'a', trainer = { name = 'vaebm-kl' } }]", "--buffer none"),
     ],

@@ -9,7 +9,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
+from safetensors.torch import load_file
 
 from .conftest import TINY, Vaebm
 
@@ -286,3 +288,29 @@ def test_runs_in_the_plane_end_with_a_log_likelihood_and_a_picture_of_the_densit
     assert metrics["protocol"]["density"]["truth"] == -1.4516
     with Image.open("r/samples/samples.png") as picture:
         assert picture.width == 4 * (320 + 14) + 14
+
+
+@pytest.mark.parametrize("trainer", ["wgan", "vaebm-kl"])
+def test_energy_from_a_run_that_moved_its_generator_goes_on_with_that(vaebm: Vaebm, trainer: str) -> None:
+    pair = ["--generator", "mlp", "--generator.width", "8", "--energy", "mlp", "--energy.width", "8"]
+    stage = [
+        "--pretrain.steps",
+        "3",
+        "--dataset.limit",
+        "80",
+        "--evaluate.samples",
+        "8",
+        "--trainer",
+        trainer,
+    ]
+    chain = ["--buffer", "none"] if trainer == "vaebm-kl" else []
+    assert vaebm("run", *pair, *stage, *chain, "--trainer.steps", "3", "-q", "--out", "a").code == 0
+    called = vaebm("run", "--energy-from", "a", "--trainer.steps", "0", "-q", "--out", "b")
+    assert called.code == 0, called.err
+    a, b = (load_file(f"{run}/train/networks.safetensors") for run in "ab")
+    assert any(name.startswith("generator/") for name in a)
+    assert all(torch.equal(a[name], b[name]) for name in a)
+    first = load_file("a/pretrain/networks.safetensors")
+    assert any(
+        not torch.equal(a[name], first[name]) for name in first if name.startswith("generator/decoder")
+    )

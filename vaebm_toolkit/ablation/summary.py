@@ -95,7 +95,7 @@ def summarise(ablation: Ablation, outcomes: Sequence[Outcome]) -> Summary:
         timed = [o.seconds for o in found if o.seconds > 0]
         time = spread(timed) if timed else None
         notes = tuple(f"seed {o.seed}: {o.trouble}" for o in found if o.trouble)
-        published = PUBLISHED.get(row.name, ())
+        published = PUBLISHED.get(row.name, ()) if ablation.published else ()
         rows.append(RowSummary(row.name, row.title, figures, behind, time, published, notes))
     protocol: Mapping[str, Any] = next((o.protocol for o in outcomes if o.protocol), {})
     return Summary(ablation.name, ablation.reference, metrics, tuple(rows), protocol)

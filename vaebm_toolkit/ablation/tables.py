@@ -29,7 +29,9 @@ GENERATOR = "generator"
 """The row of the generator alone: the run whose generator the other rows share."""
 
 
-KEYS = ("recipe", "reference", "rows", *ORDER)
+KEYS = ("recipe", "reference", "published", "rows", *ORDER)
+SHARED = ("dataset", "generator", "pretrain", "evaluate", "run")
+"""Tables that are the same for all rows."""
 
 
 class Published(NamedTuple):
@@ -56,10 +58,14 @@ class Ablation(NamedTuple):
     reference: str
     tables: Mapping[str, Table]
     rows: tuple[Row, ...]
+    published: bool = False
+    """whether rows are the paper's, so that its figures stand beside them"""
 
     def only(self, names: Collection[str]) -> Ablation:
         """The table with the named rows, in its own order."""
         known = [row.name for row in self.rows]
+        if not names:
+            raise RecipeError("--rows names no row.", f"Known: {', '.join(known)}.")
         for name in names:
             if name not in known:
                 raise RecipeError(
@@ -136,7 +142,9 @@ def parsed(name: str, table: Mapping[str, Any], summary: str) -> Ablation:
     reference = str(table.get("reference", names[-1]))
     if reference not in names:
         raise RecipeError(f'{where}: reference = "{reference}" is no row.', nearest(reference, names))
-    return Ablation(name, summary, reference, recipes.merge(base, shared), rows)
+    return Ablation(
+        name, summary, reference, recipes.merge(base, shared), rows, table.get("published") is True
+    )
 
 
 def row_of(entry: Mapping[str, Any], where: str) -> Row:
@@ -145,12 +153,23 @@ def row_of(entry: Mapping[str, Any], where: str) -> Row:
             f"{where}: every row needs a name of letters, digits and hyphens.", 'Write e.g. name = "vaebm"'
         )
     name = str(entry["name"])
+    if not isinstance(entry.get("recipes", []), list):
+        raise RecipeError(
+            f"{where}, row {name}: recipes must be a list.", 'Write e.g. recipes = ["row-wgan"]'
+        )
     tables: dict[str, Table] = {}
     for source in entry.get("recipes", ()):
         tables = recipes.merge(tables, recipes.read(source))
     own = {k: v for k, v in entry.items() if k not in ("name", "title", "recipes")}
     recipes.check_tables(own, f"{where}, row {name}")
-    return Row(name, str(entry.get("title", name)), recipes.merge(tables, own))
+    tables = recipes.merge(tables, own)
+    for key in SHARED:
+        if key in tables:
+            raise RecipeError(
+                f"{where}, row {name}: [{key}] is the same for all rows.",
+                f"Put it above the rows, as [{key}].",
+            )
+    return Row(name, str(entry.get("title", name)), tables)
 
 
 PUBLISHED: dict[str, tuple[Published, ...]] = {

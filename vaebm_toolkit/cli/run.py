@@ -49,7 +49,7 @@ FIXED_BY_RESUME = {"resume", "device", "quiet"}
     "--generator-from",
     type=click.Path(path_type=Path),
     metavar="RUN",
-    help="Take this run's trained generator, and its recipe for what is not given; skip the first stage.",
+    help="Take the generator of this run's first stage, and its recipe for what is not given; skip that stage.",
 )
 @click.option(
     "--energy-from",

@@ -25,7 +25,11 @@ from vaebm_toolkit.registry import installed
     help="NAME.png: one grid. NAME.npz: `images` uint8 (N, H, W, C). Otherwise a folder of "
     "PNG files. By default RUN/samples/sampled.",
 )
-@click.option("--generator-only", is_flag=True, help="Without the energy's correction.")
+@click.option(
+    "--generator-only",
+    is_flag=True,
+    help="The generator of the first stage, without the energy's correction.",
+)
 @click.option(
     "--first",
     type=click.IntRange(0),

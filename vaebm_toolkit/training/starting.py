@@ -123,8 +123,13 @@ def staged(
     return build_trainer(recipe, STAGES[stage], horizon, parts)
 
 
-def starting_trainer(recipe: Recipe, dataset: Dataset, source: RunDirectory) -> tuple[Trainer, Start]:
-    """The energy stage's trainer around the energy of `source`, or a RunError where that does not fit."""
+def starting_trainer(
+    recipe: Recipe, dataset: Dataset, source: RunDirectory, generator: Mapping[str, Tensor] | None = None
+) -> tuple[Trainer, Start]:
+    """The energy stage's trainer around the energy of `source`, or a RunError where that does not fit.
+
+    `generator` are the weights of the generator; where the stage of `source` moved its own, those count.
+    """
     with torch.device("meta"):
         energy = build_energy(recipe, dataset.shape)
     assert energy is not None, "the recipe's energy is the source's"
@@ -136,7 +141,11 @@ def starting_trainer(recipe: Recipe, dataset: Dataset, source: RunDirectory) -> 
         f"Give it data like those in {source.path / 'data.json'}, or leave --energy-from out.",
     )
     data = {"shape": dataset.shape, "bounds": dataset.bounds}
-    return staged(recipe, "train", data, {"energy": start.weights}, torch.device("cpu"), dataset), start
+    networks: dict[str, Any] = {"energy": start.weights}
+    moved = source.networks("train").get("generator", generator)
+    if moved is not None:
+        networks["generator"] = moved
+    return staged(recipe, "train", data, networks, torch.device("cpu"), dataset), start
 
 
 def begin_at(run: RunDirectory, trainer: Trainer, start: Start) -> bool:

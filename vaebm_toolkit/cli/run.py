@@ -49,7 +49,7 @@ FIXED_BY_RESUME = {"resume", "device", "quiet"}
     "--generator-from",
     type=click.Path(path_type=Path),
     metavar="RUN",
-    help="Take the generator of this run's first stage, and its recipe for what is not given; skip that stage.",
+    help="Take this run's generator of the first stage, and its recipe for what is not given; skip it.",
 )
 @click.option(
     "--energy-from",

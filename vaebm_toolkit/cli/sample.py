@@ -28,7 +28,7 @@ from vaebm_toolkit.registry import installed
 @click.option(
     "--generator-only",
     is_flag=True,
-    help="The generator of the first stage, without the energy's correction.",
+    help="From the first stage's generator, no energy.",
 )
 @click.option(
     "--first",

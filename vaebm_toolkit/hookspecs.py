@@ -1,4 +1,7 @@
-"""The whole plugin contract. A plugin is an entry point in the group `vaebm_toolkit`."""
+"""The whole plugin contract. A plugin is an entry point in the group `vaebm_toolkit`.
+
+Its module may say `vaebm_api = 1`: the contract it is written for. One that says nothing is taken for 1.
+"""
 
 from __future__ import annotations
 
@@ -15,19 +18,34 @@ GROUP = "vaebm_toolkit"
 hookspec = pluggy.HookspecMarker(GROUP)
 hookimpl = pluggy.HookimplMarker(GROUP)
 
-KINDS = ("generator", "energy", "sampler", "buffer", "trainer", "dataset", "metric", "importer")
+API = 1
+"""The contract of this version: hooks, `Component`, the classes of `vaebm_toolkit.core`."""
+OLDEST_API = 1
+"""The oldest contract that plugins may still be written for."""
+KINDS = (
+    "generator",
+    "energy",
+    "sampler",
+    "buffer",
+    "trainer",
+    "dataset",
+    "metric",
+    "features",
+    "importer",
+)
 
 
 @attrs.frozen(kw_only=True)
 class Component:
     """A part that users can name. Data only: nothing is imported until it is built.
 
-    kind     one of generator, energy, sampler, buffer, trainer, dataset, metric, importer
+    kind     one of generator, energy, sampler, buffer, trainer, dataset, metric, features, importer
     name     what users type, e.g. `latent-ld`
     factory  "package.module:callable", imported when the part is built
     options  an attrs class whose fields are made by `opt` and `slot`
     summary  one line for `vaebm plugins list`
     cite     where it comes from, e.g. "Xiao et al., VAEBM, ICLR 2021, eq. 7"
+    bibtex   BibTeX entries for `vaebm cite`, or keys of the toolkit's own `papers.bib`, e.g. "xiao2021vaebm"
     recipe   for a dataset: the recipe `vaebm run --dataset NAME` starts from
     """
 
@@ -37,6 +55,7 @@ class Component:
     options: type | None = None
     summary: str = ""
     cite: str = ""
+    bibtex: str = ""
     recipe: str = ""
 
 

@@ -36,14 +36,15 @@ def run_chain(
 ) -> State:
     """`steps` (default: the sampler's own) kernel applications from `start`.
 
-    `observe(k, state, diagnostics)` is called after step k = 0, 1, …
+    `observe(k, position, diagnostics)` is called after step k = 0, 1, … The result is a position too: what
+    the kernel keeps beside it is dropped.
     """
     state = sampler.init(start)
     for k in range(sampler.steps if steps is None else steps):
         state, diagnostics = sampler.step(state, log_density, rng)
         if observe is not None:
-            observe(k, state, diagnostics)
-    return {k: v.detach() for k, v in state.items()}
+            observe(k, sampler.position(state), diagnostics)
+    return {k: v.detach() for k, v in sampler.position(state).items()}
 
 
 @torch.no_grad()

@@ -178,10 +178,23 @@ class Sampler(ABC):
     """Which latent density is meant: the paper's, or the one of the released code."""
     bounds: tuple[float, float] | None = None
     """A range of data to respect. Latent: T(ε) is clamped to it before E. Data: x is projected."""
+    reversible: bool = False
+    """A claim: the kernel is in detailed balance with the density, as Metropolis–Hastings kernels are."""
 
     def init(self, position: State) -> State:
-        """The state a chain starts from at `position`."""
+        """The state a chain starts from at `position`: its groups, and what the kernel keeps beside them."""
         return {k: v.detach() for k, v in position.items()}
+
+    def position(self, state: State) -> State:
+        """The groups of a state, without what the kernel keeps beside them. Default: all of it."""
+        return state
+
+    def stationary_variance(self, precision: float) -> float | None:
+        """A claim: the variance of each coordinate of a long chain on U = precision · v² / 2.
+
+        None, the default: nothing is claimed.
+        """
+        return None
 
     @abstractmethod
     def step(
@@ -314,6 +327,17 @@ class ModalDataset(Dataset):
     def about_modes(self) -> Mapping[str, Any]:
         """What must stand beside a count of modes, e.g. the accuracy of a classifier. Default: nothing."""
         return {}
+
+
+class Features(ABC):
+    """A space in which sets of examples are compared, made for one data set."""
+
+    about: Mapping[str, Any]
+    """What must stand beside a figure in this space, e.g. a classifier's accuracy."""
+
+    @abstractmethod
+    def __call__(self, x: Tensor) -> Tensor:
+        """(B, *data shape) -> (B, d), float32 or float64, row by row and without gradient."""
 
 
 class Fitted(NamedTuple):

@@ -40,6 +40,13 @@ class Langevin(Sampler):
         torch._foreach_add_(moved, noise, alpha=self.noise)
         return self.project(dict(zip(state, moved, strict=True))), diagnostics
 
+    def stationary_variance(self, precision: float) -> float | None:
+        """s² / (ηλ (1 − ηλ/4)); not claimed where something is clipped, or where the chain has no limit."""
+        rate = self.step_size * precision
+        if self.grad_clip is not None or rate >= 4 or (self.space == "data" and self.bounds is not None):
+            return None
+        return self.noise**2 / (rate * (1 - rate / 4))
+
     def project(self, state: State) -> State:
         return state
 

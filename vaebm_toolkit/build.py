@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 from vaebm_toolkit.core.interfaces import (
@@ -9,6 +10,7 @@ from vaebm_toolkit.core.interfaces import (
     Buffer,
     Dataset,
     EnergyFunction,
+    Features,
     Generator,
     Horizon,
     Metric,
@@ -17,7 +19,7 @@ from vaebm_toolkit.core.interfaces import (
 )
 from vaebm_toolkit.errors import RecipeError
 from vaebm_toolkit.options import parse, slots
-from vaebm_toolkit.recipe import Part, Recipe
+from vaebm_toolkit.recipe import EvaluateOptions, Part, Recipe
 from vaebm_toolkit.registry import Registry, load_factory
 
 Shape = tuple[int, ...]
@@ -79,8 +81,30 @@ def build_trainer(recipe: Recipe, table: str, horizon: Horizon, available: dict[
     return trainer
 
 
-def build_metric(registry: Registry, name: str, table: dict[str, Any] | None = None) -> Metric:
-    registered = registry.find("metric", name)
-    options = parse(registered.component.options, table or {}, f"metric {name}")
-    metric: Metric = construct(Part(registered, options))
-    return metric
+def build_features(registry: Registry, name: str, dataset: Dataset) -> Features:
+    """A feature space for the data set; what it has to learn it learns when it is first used."""
+    registered = registry.find("features", name)
+    options = parse(registered.component.options, {}, f"features {name}")
+    features: Features = construct(Part(registered, options), dataset=dataset)
+    return features
+
+
+def build_metrics(
+    registry: Registry, options: EvaluateOptions, dataset: Dataset
+) -> Iterator[tuple[str, str, Metric]]:
+    """(name, suffix, metric) for each metric, and for each of its feature spaces where it has them.
+
+    The suffix tells its figures apart from those in the metric's usual space: "-classifier", or "".
+    """
+    for name in options.metrics:
+        registered = registry.find("metric", name)
+        parsed = parse(registered.component.options, {}, f"metric {name}")
+        spaces = {
+            n: s.default for n, s in slots(registered.component.options).items() if s.kind == "features"
+        }
+        if not spaces:
+            yield name, "", construct(Part(registered, parsed))
+        for features in options.features if spaces else ():
+            given = {slot: build_features(registry, features, dataset) for slot in spaces}
+            suffix = "" if features in spaces.values() else f"-{features}"
+            yield name, suffix, construct(Part(registered, parsed), **given)

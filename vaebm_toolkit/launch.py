@@ -13,7 +13,7 @@ from vaebm_toolkit.build import (
     build_dataset,
     build_energy,
     build_generator,
-    build_metric,
+    build_metrics,
     build_sampler,
     build_trainer,
 )
@@ -110,6 +110,7 @@ def prepare(
     if "pretrain" in recipe.parts and isinstance(parts["generator"], Autoencoder):
         parts["generator"].check_data(dataset.train.batch(torch.arange(min(64, len(dataset.train)))))
     use_threads(recipe.run.threads)  # a metric may fit something of its own
-    for name in recipe.evaluate.metrics if recipe.evaluate.samples else ():
-        build_metric(installed(), name).check(dataset)
+    if recipe.evaluate.samples:
+        for _, _, metric in build_metrics(installed(), recipe.evaluate, dataset):
+            metric.check(dataset)
     return dataset

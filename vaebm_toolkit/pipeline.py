@@ -13,7 +13,7 @@ from vaebm_toolkit.build import (
     build_buffer,
     build_energy,
     build_generator,
-    build_metric,
+    build_metrics,
     build_sampler,
     build_trainer,
 )
@@ -142,8 +142,8 @@ class Pipeline:
         drawn = {}
         for name, m in compared.items():
             self.reporter.note(f"sampling {o.samples} from {name}")
-            found = samples(m, range(o.samples), self.seed, o.batch_size, self.device, model.like)
-            drawn[name] = torch.cat([self.unless_stopped(x).cpu() for x in found])
+            batches = samples(m, range(o.samples), self.seed, o.batch_size, self.device, model.like)
+            drawn[name] = torch.cat([self.unless_stopped(x).cpu() for x in batches])
             if not torch.isfinite(drawn[name]).all():
                 raise Diverged(
                     f"Some samples of {name} are not finite: the chain diverged at test time.",
@@ -157,12 +157,13 @@ class Pipeline:
         if "sampling" in self.recipe.parts:
             part = self.recipe.parts["sampling"]
             protocol["sampler"] = {"name": part.name, **self.recipe.tables()["sampling"]}
-        for metric_name in o.metrics:
-            metric = self.metrics.setdefault(metric_name, build_metric(self.registry, metric_name))
+        for metric_name, suffix, made in build_metrics(self.registry, o, dataset):
+            metric = self.metrics.setdefault(metric_name + suffix, made)
             for name, x in drawn.items():
                 metric.see(compared[name].fitted)
-                figures[name].update(metric.compute(x.split(o.batch_size), dataset))
-            protocol[metric_name] = dict(metric.protocol)
+                found = metric.compute(x.split(o.batch_size), dataset)
+                figures[name].update({figure + suffix: value for figure, value in found.items()})
+            protocol[metric_name + suffix] = dict(metric.protocol)
         for name in compared:
             if model.energy is not None:
                 with torch.no_grad():

@@ -60,6 +60,9 @@ class EvaluateOptions:
     samples: int = opt(1000, "samples per model for the final table; 0: no table", check=ge(0))
     batch_size: int = opt(100, "samples made at a time", check=gt(0))
     metrics: tuple[str, ...] = opt(("frechet",), "metric components to compute")
+    features: tuple[str, ...] = opt(
+        ("pixels",), "features components that samples are compared in, by metrics that do so"
+    )
     decoder: Literal["mean", "sample"] = opt(
         "mean", "x is the decoder's mean at the final ε, as the released code saves it, or its sample"
     )
@@ -116,6 +119,15 @@ class Recipe:
     log: LogOptions
     parts: Mapping[str, Part]
     names: Mapping[str, str]
+    measured: tuple[Registered, ...] = ()
+    """the metrics and the feature spaces of [evaluate]"""
+
+    @property
+    def components(self) -> list[Registered]:
+        """Everything that a run with this recipe uses, each once."""
+        used = [p.registered for p in self.parts.values()]
+        used += self.measured if self.evaluate.samples else ()
+        return list({(r.component.kind, r.component.name, r.distribution): r for r in used}.values())
 
     def tables(self) -> dict[str, Table]:
         """The recipe as TOML tables; resolving them again gives the same recipe."""
@@ -224,8 +236,7 @@ def resolve(tables: Mapping[str, Table], registry: Registry) -> Recipe:
     check_tables(tables, "recipe")
     tables = used(tables, registry)
     plain = {name: parse(cls, tables.get(name, {}), name) for name, cls in PLAIN.items()}
-    for metric in plain["evaluate"].metrics:
-        registry.find("metric", metric)
+    measured = measures(plain["evaluate"], registry)
     names = slot_names(tables, registry)
     parts = {}
     for table, kind in SLOTS.items():
@@ -241,7 +252,19 @@ def resolve(tables: Mapping[str, Table], registry: Registry) -> Recipe:
         if table == "sampling" and names["sampling"] == names.get("sampler"):
             given = {**{k: v for k, v in tables.get("sampler", {}).items() if k != "name"}, **given}
         parts[table] = part(registry.find(kind, names[table]), given, table)
-    return Recipe(parts=parts, names=names, **plain)
+    return Recipe(parts=parts, names=names, measured=measured, **plain)
+
+
+def measures(o: EvaluateOptions, registry: Registry) -> tuple[Registered, ...]:
+    """The metrics that [evaluate] names, and the feature spaces if one of them compares features."""
+    metrics = [registry.find("metric", name) for name in o.metrics]
+    features = [registry.find("features", name) for name in o.features]
+    return (*metrics, *(features if any(map(compares_features, metrics)) else ()))
+
+
+def compares_features(metric: Registered) -> bool:
+    """Whether a metric is computed once per feature space: its options have a slot for one."""
+    return any(s.kind == "features" for s in slots(metric.component.options).values())
 
 
 def used(tables: Mapping[str, Table], registry: Registry) -> Mapping[str, Table]:

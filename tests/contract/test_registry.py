@@ -54,6 +54,10 @@ BROKEN = {
         GOOD.replace("factory=", "options=int, factory=").format(name="e", module="m"),
         "not an attrs class",
     ),
+    "too-new": ("vaebm_api = 2\nimport no_such_module", "too new: written for contract 2"),
+    "too-old": ("vaebm_api: int = 0  # early", "too old: written for contract 0"),
+    "api-not-a-number": ("vaebm_api = '1.0'", "'1.0', not a whole number"),
+    "api-computed": ("vaebm_api = 1 + 1", "too new: written for contract 2"),
     "bad-factory": (GOOD.replace("{module}:build", "build").format(name="e"), 'not "module:callable"'),
 }
 
@@ -126,13 +130,70 @@ def test_built_ins_use_the_public_door() -> None:
         assert callable(load_factory(registered))
 
 
+def test_the_contract_it_declares(plugin) -> None:
+    registry = discover([plugin("now", "vaebm_api = 1\n" + GOOD.format(name="x", module="plugin_now"))])
+    assert not registry.problems
+    assert registry.sources["now"].api == 1
+
+
+def test_printing_at_import_is_kept_back_and_noted(plugin, capsys: pytest.CaptureFixture[str]) -> None:
+    source = "print('hello world')\n" + GOOD.format(name="x", module="plugin_loud")
+    registry = discover([plugin("loud", source)])
+    assert capsys.readouterr().out == ""
+    (note,) = registry.problems
+    assert note.level == "note"
+    assert "'hello world'" in note.message
+    assert registry.names("energy") == ["x"]
+
+
+def test_one_plugin_with_two_parts_of_one_name(plugin) -> None:
+    source = GOOD.replace("return [", "return 2 * [").format(name="x", module="plugin_twice")
+    registry = discover([plugin("twice", source)])
+    assert 'offers two energy parts "x"' in registry.problems[0].message
+    assert registry.find("energy", "twice:x").component.name == "x"
+
+
+def test_disabled_plugins(plugin) -> None:
+    a = plugin("acme-a", GOOD.format(name="a", module="plugin_acme_a"))
+    b = plugin("acme-b", GOOD.format(name="b", module="plugin_acme_b"))
+    ours = EntryPoint(name="vaebm-igebm", value="vaebm_igebm", group=GROUP)
+    without_a = discover([a, b, ours], {"VAEBM_DISABLE_PLUGINS": "Acme_A, gone"})
+    assert without_a.disabled == ["acme-a"]
+    assert without_a.names("energy") == ["resnet", "igebm", "b"]
+    (note,) = without_a.problems
+    assert (note.distribution, note.level) == ("gone", "note")
+    with pytest.raises(RecipeError, match="Disabled by VAEBM_DISABLE_PLUGINS: acme-a"):
+        without_a.find("energy", "a")
+    only_ours = discover([a, b, ours], {"VAEBM_DISABLE_PLUGINS": "all"})
+    assert only_ours.names("energy") == ["resnet", "igebm"]
+
+
+def test_a_missing_part_names_plugins_that_fail(plugin) -> None:
+    registry = discover([plugin("sick", "import no_such_module")])
+    with pytest.raises(RecipeError, match="Not loaded: sick"):
+        registry.find("energy", "x")
+
+
+def test_a_factory_whose_package_is_missing(plugin) -> None:
+    registry = discover([plugin("needy", GOOD.format(name="x", module="plugin_needy.deep"))])
+    part = registry.find("energy", "x")
+    with pytest.raises(ToolkitError, match="Reinstall it: pip install --force-reinstall needy"):
+        load_factory(part)
+    plugin("heavy", "import no_such_package.sub", module="plugin_heavy_parts")
+    other = discover([plugin("other", GOOD.format(name="y", module="plugin_heavy_parts"))])
+    with pytest.raises(ToolkitError, match="pip install no_such_package"):
+        load_factory(other.find("energy", "y"))
+
+
 def install(folder: Path, distribution: str, source: str) -> None:
     """What pip leaves behind, without pip."""
     module = distribution.replace("-", "_")
     (folder / f"{module}.py").write_text(textwrap.dedent(source))
     info = folder / f"{module}-1.0.dist-info"
     info.mkdir()
-    (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {distribution}\nVersion: 1.0\n")
+    (info / "METADATA").write_text(
+        f"Metadata-Version: 2.4\nName: {distribution}\nVersion: 1.0\nLicense-Expression: MIT\n"
+    )
     (info / "entry_points.txt").write_text(f"[{GROUP}]\n{distribution} = {module}\n")
 
 
@@ -159,10 +220,15 @@ def test_the_command_line_lives_with_broken_plugins(tmp_path: Path) -> None:
             capture_output=True, text=True, check=False,
         )  # fmt: skip
 
-    listing = vaebm("plugins", "list")
+    listing = vaebm("plugins", "list", "--verbose")
     assert listing.returncode == 0
     assert "acme-broken: it fails to load: ModuleNotFoundError" in listing.stderr
     assert "pip uninstall acme-broken" in listing.stderr
+    rows = [line.split("\t") for line in listing.stdout.splitlines()]
+    assert ["energy", "acme-twin:resnet", "acme-twin"] in [row[:3] for row in rows]
+    (twin,) = [row for row in rows if row[0] == "acme-twin"]
+    assert twin[1:4] == ["1.0", "1", "MIT"]
+    assert twin[5] == str(tmp_path)
     assert "--energy acme-twin:resnet" in listing.stderr
     assert "Traceback" not in listing.stderr
     assert vaebm("hello").stdout == "hello from a plugin\n"

@@ -13,7 +13,7 @@ from vaebm_toolkit import DataError
 from vaebm_toolkit.builtin.data import mnist, stacked
 from vaebm_toolkit.builtin.datasets import MnistOptions, StackedMnistOptions
 from vaebm_toolkit.core import ModalDataset
-from vaebm_toolkit.evaluation.features import Placed
+from vaebm_toolkit.evaluation.classifier import Placed
 
 from .toy import toy_digits
 

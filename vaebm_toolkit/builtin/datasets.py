@@ -196,11 +196,11 @@ class Gaussians25Options:
 
 
 def _dataset(
-    name: str, module: str, options: type, summary: str, *, recipe: str = "images", cite: str = ""
+    name: str, module: str, options: type, summary: str, *, recipe: str = "images", **sources: str
 ) -> Component:
     factory = f"vaebm_toolkit.builtin.data.{module}"
     return Component(
-        kind="dataset", name=name, factory=factory, options=options, summary=summary, recipe=recipe, cite=cite
+        kind="dataset", name=name, factory=factory, options=options, summary=summary, recipe=recipe, **sources
     )
 
 
@@ -212,6 +212,7 @@ COMPONENTS: tuple[Component, ...] = (
         "1,797 handwritten digits, 8 × 8 grey; inside the package",
         recipe="digits",
         cite="Alpaydin & Kaynak, 1998, UCI, doi 10.24432/C50P49, CC BY 4.0",
+        bibtex="alpaydin1998digits",
     ),
     _dataset(
         "gaussians25",
@@ -220,6 +221,7 @@ COMPONENTS: tuple[Component, ...] = (
         "25 Gaussians on a 5 × 5 grid in the plane; the density is known",
         recipe="gaussians25",
         cite="Xiao et al., VAEBM, ICLR 2021, figure 4",
+        bibtex="xiao2021vaebm",
     ),
     _dataset(
         "image-folder", "folder:build", ImageFolderOptions, "your images: a folder or zip, classes or flat"
@@ -232,6 +234,7 @@ COMPONENTS: tuple[Component, ...] = (
         "70,000 handwritten digits, 28 × 28 grey",
         recipe="mnist",
         cite="LeCun, Cortes & Burges, 1998",
+        bibtex="lecun1998mnist",
     ),
     _dataset(
         "fashion_mnist",
@@ -240,6 +243,7 @@ COMPONENTS: tuple[Component, ...] = (
         "70,000 articles of clothing, 28 × 28 grey",
         recipe="fashion_mnist",
         cite="Xiao, Rasul & Vollgraf, 2017, arXiv 1708.07747",
+        bibtex="xiao2017fashion",
     ),
     _dataset(
         "stacked-mnist",
@@ -248,6 +252,7 @@ COMPONENTS: tuple[Component, ...] = (
         "three MNIST digits in three channels, 28 × 28: 1,000 modes to cover",
         recipe="stacked-mnist",
         cite="Metz et al., Unrolled GANs, ICLR 2017, arXiv 1611.02163",
+        bibtex="metz2017unrolled, lecun1998mnist",
     ),
     _dataset(
         "cifar10",
@@ -256,6 +261,7 @@ COMPONENTS: tuple[Component, ...] = (
         "60,000 photographs of 10 classes, 32 × 32 colour",
         recipe="cifar10",
         cite="Krizhevsky, 2009",
+        bibtex="krizhevsky2009cifar",
     ),
     _dataset(
         "celeba",
@@ -263,6 +269,7 @@ COMPONENTS: tuple[Component, ...] = (
         CelebaOptions,
         "202,599 faces, cropped and resized",
         cite="Liu et al., ICCV 2015, arXiv 1411.7766",
+        bibtex="liu2015celeba",
     ),
     _dataset(
         "lsun",
@@ -270,5 +277,6 @@ COMPONENTS: tuple[Component, ...] = (
         LsunOptions,
         "one category of LSUN, e.g. church_outdoor",
         cite="Yu et al., 2015, arXiv 1506.03365",
+        bibtex="yu2015lsun",
     ),
 )

@@ -1,16 +1,24 @@
-"""The built-in metrics' options. Torch-free."""
+"""The built-in metrics and feature spaces. Torch-free."""
 
 from __future__ import annotations
 
-from vaebm_toolkit import Component
+from vaebm_toolkit import Component, frozen, slot
+
+
+@frozen
+class FrechetOptions:
+    features: str = slot("features", "pixels", "the space that it is measured in")
+
 
 COMPONENTS = (
     Component(
         kind="metric",
         name="frechet",
-        factory="vaebm_toolkit.builtin.distances:pixel_frechet",
-        summary="Fréchet distance on pixels (or coordinates) to the test split",
-        cite="Heusel et al., NeurIPS 2017, arXiv 1706.08500, with pixels for features",
+        factory="vaebm_toolkit.builtin.distances:Frechet",
+        options=FrechetOptions,
+        summary="Fréchet distance to the test split, in each of evaluate.features",
+        cite="Heusel et al., NeurIPS 2017, arXiv 1706.08500, eq. 6",
+        bibtex="heusel2017ttur",
     ),
     Component(
         kind="metric",
@@ -18,13 +26,7 @@ COMPONENTS = (
         factory="vaebm_toolkit.builtin.likelihoods:density",
         summary="exact test log-likelihood of data in the plane, log Z by quadrature",
         cite="Burda et al., ICLR 2016, arXiv 1509.00519, for p(x) of the generator",
-    ),
-    Component(
-        kind="metric",
-        name="frechet-classifier",
-        factory="vaebm_toolkit.builtin.distances:classifier_frechet",
-        summary="Fréchet distance on the features of a small classifier trained on the data's labels",
-        cite="Heusel et al., NeurIPS 2017, arXiv 1706.08500, with a classifier for Inception",
+        bibtex="burda2016iwae",
     ),
     Component(
         kind="metric",
@@ -32,5 +34,18 @@ COMPONENTS = (
         factory="vaebm_toolkit.builtin.modes:build",
         summary="how many of the data's modes the samples cover, and how evenly",
         cite="Metz et al., Unrolled GANs, ICLR 2017, arXiv 1611.02163",
+        bibtex="metz2017unrolled",
+    ),
+    Component(
+        kind="features",
+        name="pixels",
+        factory="vaebm_toolkit.builtin.spaces:Pixels",
+        summary="the values themselves",
+    ),
+    Component(
+        kind="features",
+        name="classifier",
+        factory="vaebm_toolkit.builtin.spaces:ClassifierFeatures",
+        summary="the last hidden layer of a small classifier trained on the data's labels",
     ),
 )

@@ -67,6 +67,7 @@ COMPONENTS = (
         options=VaebmKlOptions,
         summary="trains energy and decoder in turn, the decoder towards h(x, z) by D_KL",
         cite="Xiao et al., VAEBM, ICLR 2021, arXiv 2010.00654, appendix",
+        bibtex="xiao2021vaebm",
     ),
     Component(
         kind="trainer",
@@ -75,5 +76,6 @@ COMPONENTS = (
         options=WganOptions,
         summary="Wasserstein GAN from the pre-trained generator, the energy as its discriminator",
         cite="Arjovsky et al., ICML 2017, arXiv 1701.07875; Xiao et al., VAEBM, ICLR 2021, appendix",
+        bibtex="xiao2021vaebm, arjovsky2017wgan",
     ),
 )

@@ -31,6 +31,7 @@ COMPONENTS = (
         options=GeneratorOptions,
         summary="one-latent Gaussian VAE of fully connected layers, for vectors and small images",
         cite="Kingma & Welling, Auto-Encoding Variational Bayes, ICLR 2014, arXiv 1312.6114",
+        bibtex="kingma2014vae",
     ),
     Component(
         kind="energy",
@@ -39,5 +40,6 @@ COMPONENTS = (
         options=EnergyOptions,
         summary="fully connected energy with swish activations, for vectors and small images",
         cite="Xiao et al., VAEBM, ICLR 2021, arXiv 2010.00654, section 5.1 (25-Gaussians)",
+        bibtex="xiao2021vaebm",
     ),
 )

@@ -117,6 +117,7 @@ COMPONENTS = (
         options=VaeOptions,
         summary="maximises the ELBO with KL warm-up and balancing",
         cite="Vahdat & Kautz, NVAE, NeurIPS 2020, arXiv 2007.03898",
+        bibtex="vahdat2020nvae",
     ),
     Component(
         kind="trainer",
@@ -125,6 +126,7 @@ COMPONENTS = (
         options=VaebmOptions,
         summary="trains the energy against chains on h(x, z), the generator fixed",
         cite="Xiao et al., VAEBM, ICLR 2021, arXiv 2010.00654, eq. 5",
+        bibtex="xiao2021vaebm",
     ),
     Component(
         kind="trainer",
@@ -133,6 +135,7 @@ COMPONENTS = (
         options=VaebmExactOptions,
         summary="trains the energy against weighted samples of the generator, without chains: few dimensions",
         cite="Xiao et al., VAEBM, ICLR 2021, arXiv 2010.00654, eq. 5, its expectation by importance weights",
+        bibtex="xiao2021vaebm",
     ),
     Component(
         kind="trainer",
@@ -141,5 +144,6 @@ COMPONENTS = (
         options=EbmOptions,
         summary="trains an energy of the data against chains on data, IGEBM's",
         cite="Du & Mordatch, NeurIPS 2019, arXiv 1903.08689, algorithm 1",
+        bibtex="du2019igebm",
     ),
 )

@@ -9,6 +9,7 @@ import sys
 import click
 
 from vaebm_toolkit import __version__
+from vaebm_toolkit.discovery import FILES
 from vaebm_toolkit.errors import ToolkitError
 
 COMMANDS = {  # name -> (module, one line for --help)
@@ -20,8 +21,19 @@ COMMANDS = {  # name -> (module, one line for --help)
     "likelihood": ("vaebm_toolkit.cli.likelihood", "Bounds on log p(x) of a run's generator."),
     "data": ("vaebm_toolkit.cli.data", "Preview and check a data set before step 0."),
     "recipes": ("vaebm_toolkit.cli.recipes", "List and show the recipes that ship with the toolkit."),
-    "plugins": ("vaebm_toolkit.cli.plugins", "List the installed parts, and show one's options."),
+    "plugins": ("vaebm_toolkit.cli.plugins", "List, show, check and write parts."),
+    "cite": ("vaebm_toolkit.cli.cite", "BibTeX for exactly the parts that a run used."),
 }
+
+
+PLUGIN_FLAG = "--plugin"
+plugin_option = click.option(
+    PLUGIN_FLAG,
+    metavar="FILE.py",
+    multiple=True,
+    expose_value=False,
+    help="Also use the parts in this file; with any command, as often as you like.",
+)
 
 
 class LazyGroup(click.Group):
@@ -50,6 +62,7 @@ class LazyGroup(click.Group):
     cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100}
 )
 @click.version_option(__version__, prog_name="vaebm")
+@plugin_option
 def cli() -> None:
     """VAE-EBM generative models, composed from plugins.
 
@@ -68,9 +81,13 @@ def main() -> None:
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="replace")
+    before = os.environ.get(FILES)
     try:
+        args, files = without_plugin_files(sys.argv[1:])
+        if files:  # in the environment, so that processes of this one use them too
+            os.environ[FILES] = os.pathsep.join([*([before] if before else []), *map(os.path.abspath, files)])
         add_plugin_commands()
-        cli.main(standalone_mode=False)
+        cli.main(args, standalone_mode=False)
     except click.exceptions.Abort:
         click.echo("Stopped.", err=True)
         sys.exit(130)
@@ -97,6 +114,29 @@ def main() -> None:
         )
         sys.stdout = open(os.devnull, "w")  # noqa: SIM115  what could not be written is not tried again
         sys.exit(1)
+    finally:
+        os.environ.pop(FILES, None)
+        if before is not None:
+            os.environ[FILES] = before
+
+
+def without_plugin_files(args: list[str]) -> tuple[list[str], list[str]]:
+    """The arguments without `--plugin FILE`, which counts before there are commands; and the files.
+
+    >>> without_plugin_files(["run", "--plugin", "a.py", "--plugin=b.py", "--seed", "1"])
+    (['run', '--seed', '1'], ['a.py', 'b.py'])
+    """
+    rest: list[str] = []
+    files: list[str] = []
+    words = iter(args)
+    for word in words:
+        name, given, value = word.partition("=")
+        file = value if given else next(words, None) if word == PLUGIN_FLAG else None
+        if name == PLUGIN_FLAG and file is not None:
+            files.append(file)
+        else:
+            rest.append(word)
+    return rest, files
 
 
 def add_plugin_commands() -> None:
@@ -116,4 +156,5 @@ def warn_of_problems() -> None:
     from vaebm_toolkit.registry import installed
 
     for problem in installed().problems:
-        click.echo(f"warning: {problem}", err=True)
+        if problem.level == "broken":
+            click.echo(f"warning: {problem}", err=True)

@@ -7,6 +7,7 @@ from typing import Any
 import click
 
 from vaebm_toolkit.cli.tables import table
+from vaebm_toolkit.discovery import DISABLED
 from vaebm_toolkit.errors import RecipeError, nearest
 from vaebm_toolkit.hookspecs import KINDS
 from vaebm_toolkit.options import derived_values, fields, slots
@@ -14,26 +15,48 @@ from vaebm_toolkit.recipe import StageOptions
 from vaebm_toolkit.registry import Registered, Registry, installed
 
 
-@click.group("plugins", short_help="List the installed parts, and show one's options.")
+@click.group("plugins", short_help="List, show, check and write parts.")
 def command() -> None:
     """Parts come from plugins; every installed one can be named in a recipe or a flag."""
 
 
 @command.command("list")
 @click.argument("kind", required=False)
-def list_parts(kind: str | None) -> None:
+@click.option(
+    "--verbose", "-v", is_flag=True, help="Also sources, and each plugin's version, licence and place."
+)
+def list_parts(kind: str | None, verbose: bool) -> None:
     """All parts (of one KIND), then the plugins that cannot be used and why."""
     if kind is not None and kind not in KINDS:
         raise RecipeError(f'There is no kind of part called "{kind}".', nearest(kind, KINDS))
     registry = installed()
+    parts = [r for k in ([kind] if kind else KINDS) for r in listed(registry, k)]
     rows = [
-        [r.component.kind, r.component.name, r.distribution, r.component.summary]
-        for k in ([kind] if kind else KINDS)
-        for r in registry.of_kind(k)
+        [c.kind, name, r.distribution, c.summary, *([c.cite] if verbose else [])]
+        for name, r in parts
+        for c in (r.component,)
     ]
-    table(["kind", "name", "from", "what"], rows)
+    table(["kind", "name", "from", "what", *(["source"] if verbose else [])], rows)
+    if verbose:
+        click.echo()
+        used = {r.distribution for _, r in parts}
+        rows = [
+            [s.name, s.version or "-", str(s.api), s.licence or "-", f"{s.seconds:.2f} s", s.location]
+            for s in registry.sources.values()
+            if s.name in used or kind is None
+        ]
+        table(["plugin", "version", "contract", "licence", "import", "location"], rows)
+    if registry.disabled:
+        click.secho(f"disabled by {DISABLED}: {', '.join(registry.disabled)}", fg="yellow", err=True)
     for problem in registry.problems:
         click.secho(f"{problem}", fg="yellow", err=True)
+
+
+def listed(registry: Registry, kind: str) -> list[tuple[str, Registered]]:
+    """(what users type, part), those whose name is taken by another among them."""
+    own = [(r.component.name, r) for r in registry.of_kind(kind)]
+    held = {id(r) for _, r in own}
+    return own + [(full, r) for (k, full), r in registry.shadowed.items() if k == kind and id(r) not in held]
 
 
 @command.command("show")

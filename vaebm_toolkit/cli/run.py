@@ -12,7 +12,7 @@ from typing import Any
 import click
 
 from vaebm_toolkit import recipe as recipes
-from vaebm_toolkit.cli import warn_of_problems
+from vaebm_toolkit.cli import plugin_option, warn_of_problems
 from vaebm_toolkit.cli.parts import PartOption, PartsCommand, flag, part_flag, tables_of
 from vaebm_toolkit.cli.progress import reporter
 from vaebm_toolkit.errors import RecipeError, ToolkitError, quoted
@@ -67,6 +67,7 @@ FIXED_BY_RESUME = {"resume", "device", "quiet"}
 @click.option("--tensorboard", is_flag=True, help="Also write TensorBoard event files.")
 @click.option("--dry-run", is_flag=True, help="Print the resolved recipe, parameters and memory; do nothing.")
 @click.option("--quiet", "-q", is_flag=True, help="Only the result and warnings.")
+@plugin_option
 @click.pass_context
 def command(ctx: click.Context, /, **given: Any) -> None:
     """Train a generator and an energy on your data, sample from both, compare.

@@ -1,7 +1,8 @@
 """The run directory: what a run leaves behind, and what it continues from.
 
 recipe.toml       the resolved recipe
-environment.json  versions, device, git state, command
+environment.json  versions, device, git state, command, and where each part came from
+plugins/          copies of the single files that parts came from; they are never run from here by themselves
 data.json         shape, bounds and sizes of the data set
 log.jsonl         one line per logged step
 pretrain/, train/ checkpoints, networks.safetensors and done.json of each stage; start.json
@@ -35,12 +36,12 @@ from vaebm_toolkit.errors import RunError, quoted
 from vaebm_toolkit.hookspecs import GROUP
 from vaebm_toolkit.options import derived_values
 from vaebm_toolkit.recipe import Recipe
-from vaebm_toolkit.registry import Registry
+from vaebm_toolkit.registry import Registry, UnknownPart
 from vaebm_toolkit.training.checkpoint import Checkpoints
 from vaebm_toolkit.training.files import TEMPORARY, sync_folder, telling_disk_errors, write, write_json
 
 STAGES = {"pretrain": "pretrain", "train": "trainer"}  # stage -> recipe table
-DATA = "data.json"
+DATA, ENVIRONMENT, PLUGINS = "data.json", "environment.json", "plugins"
 
 
 class RunDirectory:
@@ -69,7 +70,9 @@ class RunDirectory:
         """A new run in a directory that is not taken."""
         cls.refuse_taken(path)
         run = cls(path, recipe)
-        write_json(path / "environment.json", environment(command))
+        write_json(path / ENVIRONMENT, {**environment(command), "parts": origins(recipe)})
+        for file in dict.fromkeys(r.file for r in recipe.components if r.file):
+            write(path / PLUGINS / Path(file).name, Path(file).read_bytes())
         write(path / "log.jsonl", json.dumps({"stage": "setup", **facts(recipe)}) + "\n")
         write(path / "recipe.toml", recipes.dumps(recipe.tables()))
         return run
@@ -100,7 +103,10 @@ class RunDirectory:
             there = f"Runs nearby: {', '.join(str(r.parent) for r in runs[-5:])}." if runs else ""
             start = f"Start one there: vaebm run --out {quoted(path)}"
             raise RunError(f"{path} {what}.", there or start)
-        return cls(path, recipes.resolve(recipes.read(path / "recipe.toml"), registry))
+        try:
+            return cls(path, recipes.resolve(recipes.read(path / "recipe.toml"), registry))
+        except UnknownPart as e:
+            raise missing_part(path, e) from e
 
     def lock(self) -> None:
         """Keep a second process from writing to this run; released when the process ends."""
@@ -195,6 +201,34 @@ def facts(recipe: Recipe) -> dict[str, Any]:
         if part.options is not None
         for name, (value, _) in derived_values(part.options).items()
     }
+
+
+def origins(recipe: Recipe) -> list[dict[str, str]]:
+    """Kind, name and origin of every part that a run uses."""
+    return [
+        {"kind": r.component.kind, "name": r.component.name, "distribution": r.distribution,
+         "version": r.version}
+        for r in recipe.components
+    ]  # fmt: skip
+
+
+def missing_part(path: Path, error: UnknownPart) -> RunError:
+    """What a run needs that is not there, and where it came from when the run was made."""
+    file = path / ENVIRONMENT
+    known = read_json(file).get("parts", []) if file.is_file() else []
+    bare = error.name.rpartition(":")[2]
+    for part in known:
+        if (part["kind"], part["name"]) == (error.kind, bare):
+            copy = path / PLUGINS / part["distribution"]
+            if copy.is_file():
+                fix = f"It came from a single file, of which the run has a copy: --plugin {quoted(copy)}"
+            else:
+                wanted = "".join(
+                    [part["distribution"], *(["==", part["version"]] if part["version"] else [])]
+                )
+                fix = f"It came from the plugin {wanted}, which is not in use here: pip install {wanted}"
+            return RunError(f'{path} uses the {error.kind} "{error.name}", which is not known.', fix)
+    return RunError(f"{path}: {error.message}", error.fix)
 
 
 def read_json(file: Path) -> Any:

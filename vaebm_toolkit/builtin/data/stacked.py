@@ -14,7 +14,7 @@ from vaebm_toolkit.builtin.data.memory import ImageDataset
 from vaebm_toolkit.builtin.datasets import MnistOptions, StackedMnistOptions
 from vaebm_toolkit.core import ModalDataset, Split, stream
 from vaebm_toolkit.errors import DataError
-from vaebm_toolkit.evaluation.features import Classifier, Placed, train_classifier
+from vaebm_toolkit.evaluation.classifier import Classifier, Placed, train_classifier
 
 PLACES = (100, 10, 1)
 """What the digits of channels 0, 1 and 2 count in a label."""

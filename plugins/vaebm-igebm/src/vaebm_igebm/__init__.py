@@ -15,6 +15,7 @@ def vaebm_components() -> Iterable[Component]:
         options=ResNetOptions,
         summary="residual energy network for images, VAEBM's",
         cite="Xiao et al., VAEBM, ICLR 2021, arXiv 2010.00654, appendix E",
+        bibtex="xiao2021vaebm",
     )
     yield Component(
         kind="energy",
@@ -23,6 +24,7 @@ def vaebm_components() -> Iterable[Component]:
         options=IGEBMOptions,
         summary="spectrally normalised energy network for images, IGEBM's, with or without classes",
         cite="Du & Mordatch, NeurIPS 2019, arXiv 1903.08689",
+        bibtex="du2019igebm",
     )
     yield Component(
         kind="importer",
@@ -30,6 +32,7 @@ def vaebm_components() -> Iterable[Component]:
         factory="vaebm_igebm.released:read_energy",
         summary="an energy network of VAEBM's released code, EBM_<iteration>.pth",
         cite="Xiao et al., VAEBM, ICLR 2021, arXiv 2010.00654; github.com/NVlabs/VAEBM",
+        bibtex="xiao2021vaebm",
     )
     yield Component(
         kind="importer",
@@ -38,4 +41,5 @@ def vaebm_components() -> Iterable[Component]:
         options=IGEBMImportOptions,
         summary="an IGEBM network of igebm-pytorch, a state dict",
         cite="Du & Mordatch, NeurIPS 2019, arXiv 1903.08689; github.com/rosinality/igebm-pytorch",
+        bibtex="du2019igebm",
     )

@@ -15,6 +15,7 @@ def vaebm_components() -> Iterable[Component]:
         options=LatentOptions,
         summary="Langevin dynamics in ε-space, VAEBM's sampler",
         cite="Xiao et al., VAEBM, ICLR 2021, arXiv 2010.00654, eq. 7",
+        bibtex="xiao2021vaebm",
     )
     yield Component(
         kind="sampler",
@@ -23,6 +24,7 @@ def vaebm_components() -> Iterable[Component]:
         options=DataOptions,
         summary="Langevin dynamics on data, IGEBM's sampler",
         cite="Du & Mordatch, NeurIPS 2019, arXiv 1903.08689",
+        bibtex="du2019igebm",
     )
     yield Component(
         kind="sampler",
@@ -31,4 +33,5 @@ def vaebm_components() -> Iterable[Component]:
         options=JointOptions,
         summary="Langevin dynamics on (z, x) without reparametrisation; shown to fail, for the ablation",
         cite="Xiao et al., VAEBM, ICLR 2021, arXiv 2010.00654, appendix",
+        bibtex="xiao2021vaebm",
     )

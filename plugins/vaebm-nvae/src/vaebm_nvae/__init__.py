@@ -16,6 +16,7 @@ def vaebm_components() -> Iterable[Component]:
         options=NVAEOptions,
         summary="Deep hierarchical VAE for images, VAEBM's generator",
         cite="Vahdat & Kautz, NVAE, NeurIPS 2020, arXiv 2007.03898",
+        bibtex="vahdat2020nvae",
     )
     yield Component(
         kind="importer",
@@ -24,4 +25,5 @@ def vaebm_components() -> Iterable[Component]:
         options=ImportOptions,
         summary="a generator of NVAE's or VAEBM's released code, checkpoint.pt",
         cite="Vahdat & Kautz, NVAE, NeurIPS 2020, arXiv 2007.03898; github.com/NVlabs/NVAE",
+        bibtex="vahdat2020nvae",
     )

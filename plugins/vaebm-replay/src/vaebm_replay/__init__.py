@@ -15,4 +15,5 @@ def vaebm_components() -> Iterable[Component]:
         options=ReplayOptions,
         summary="replay buffer of chain ends, VAEBM's and IGEBM's persistent chains",
         cite="Xiao et al., VAEBM, ICLR 2021, arXiv 2010.00654, section 5.2; Tieleman, PCD, ICML 2008",
+        bibtex="xiao2021vaebm, tieleman2008pcd",
     )

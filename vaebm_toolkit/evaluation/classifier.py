@@ -1,4 +1,4 @@
-"""Feature spaces for distances between sets of images."""
+"""A small classifier of images, whose hidden layer is a feature space."""
 
 from __future__ import annotations
 
@@ -10,13 +10,6 @@ from torch import Tensor, nn
 
 from vaebm_toolkit.core import Dataset, stream
 from vaebm_toolkit.errors import DataError
-
-Features = Callable[[Tensor], Tensor]  # (B, *data shape) -> (B, d)
-
-
-def pixels(dataset: Dataset) -> Features:
-    """The values themselves, flattened."""
-    return lambda x: x.flatten(1)
 
 
 class Classifier(nn.Module):
@@ -63,7 +56,7 @@ def labels_of(dataset: Dataset) -> tuple[Tensor, Tensor]:
     if train is None or test is None or len(dataset.shape) != 3:
         raise DataError(
             "The data set has no labels (or no images), so there is no classifier for features.",
-            'Use pixels instead: --evaluate.metrics "frechet"',
+            'Use pixels instead: --evaluate.features "pixels"',
         )
     return train, test
 

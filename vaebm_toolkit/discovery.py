@@ -220,7 +220,7 @@ def licence(dist: Distribution) -> str:
     """The licence that a distribution's metadata names; "" if none."""
     metadata = dist.metadata
     for key in ("License-Expression", "License"):
-        if value := (metadata.get(key) or "").strip():
+        if key in metadata and (value := metadata[key].strip()):
             return value.splitlines()[0][:60]
     classifiers = metadata.get_all("Classifier") or []
     return ", ".join(c.rpartition(" :: ")[2] for c in classifiers if c.startswith("License ::"))

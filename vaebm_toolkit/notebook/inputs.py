@@ -36,13 +36,11 @@ def batch(x: Examples, shape: Shape, bounds: Bounds, like: Tensor) -> Tensor:
     found = any_form(x, shape)
     if not len(found):
         raise DataError("x is empty.", "Give at least one example.")
-    if found.dtype == torch.uint8 and len(shape) == 3:
-        found = found.to(like.device, like.dtype) / 255
     found = found.to(like.device, like.dtype)
     if not torch.isfinite(found).all():
         raise DataError("Some values of x are NaN or infinite.", "Leave those examples out.")
     if bounds is not None and found.numel():
-        low, high = float(found.min()), float(found.max())
+        low, high = found.detach().min().item(), found.detach().max().item()
         if low < bounds[0] - SLACK or high > bounds[1] + SLACK:
             raise DataError(
                 f"The values of x run from {low:.4g} to {high:.4g}; this model's data are in "
@@ -53,17 +51,17 @@ def batch(x: Examples, shape: Shape, bounds: Bounds, like: Tensor) -> Tensor:
 
 
 def any_form(x: Examples, shape: Shape) -> Tensor:
-    """(B, *shape) in the dtype in which it came."""
+    """(B, *shape); images of bytes divided by 255."""
     if isinstance(x, Samples):
         return from_tensor(x.tensor, shape)
     if isinstance(x, Tensor):
-        return from_tensor(x, shape)
+        return unit(from_tensor(x, shape), shape)
     if isinstance(x, np.ndarray):
-        return from_array(x, shape)
+        return unit(from_array(x, shape), shape)
     if isinstance(x, Image.Image):
-        return from_picture(x, shape)
+        return unit(from_picture(x, shape), shape)
     if isinstance(x, str | Path):
-        return from_file(Path(x), shape)
+        return unit(from_file(Path(x), shape), shape)
     if isinstance(x, Sequence) and len(x):
         if isinstance(x[0], int | float | Sequence) and not isinstance(x[0], str):
             return from_array(np.asarray(x, dtype=np.float64), shape)
@@ -72,6 +70,10 @@ def any_form(x: Examples, shape: Shape) -> Tensor:
         f"x is {'an empty list' if isinstance(x, Sequence) else f'a {type(x).__name__}'}.",
         "Give a tensor, an array, a PIL image, a file's path, or a list of those.",
     )
+
+
+def unit(x: Tensor, shape: Shape) -> Tensor:
+    return x.float() / 255 if x.dtype == torch.uint8 and len(shape) == 3 else x
 
 
 def from_tensor(x: Tensor, shape: Shape) -> Tensor:

@@ -140,8 +140,8 @@ class Model(Encoding):
         """
         at_least(1, n=n, batch_size=batch_size)
         at_least(0, seed=seed, first=first)
-        model = self._sampled(generator_only, temperature, head_temperature)
         with self.undisturbed():
+            model = self._sampled(generator_only, temperature, head_temperature)
             chosen = range(first, first + n)
             found = sampling.samples(model, chosen, seed, batch_size, self.device, model.like)
             x = torch.cat([part.cpu() for part in found])

@@ -54,6 +54,8 @@ def test_arrays_and_pictures(images: vt.Samples) -> None:
     pil = images.pil()
     assert (len(pil), pil[7].size, pil[7].mode, pil[7].getpixel((0, 0))) == (100, (6, 4), "L", 7)
     assert images.grid(columns=10, scale=1).size == (10 * 8 + 2, 10 * 6 + 2)
+    assert images[:8].grid(scale=1).size == (8 * 8 + 2, 6 + 2)
+    assert images[:9].grid(scale=1).size == (3 * 8 + 2, 3 * 6 + 2)
     colours = vt.Samples(torch.rand(2, 3, 4, 4))
     assert colours.pil()[0].mode == colours.grid().mode == "RGB"
 

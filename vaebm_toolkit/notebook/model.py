@@ -160,10 +160,12 @@ class Model(Encoding):
         return self._energies(self.batch(x), batch_size)
 
     def density(self) -> LogDensity:
-        """The log density that the sampler works on, state -> (B,), up to a constant."""
+        """The log density that chains of `sample` are for, up to a constant: state -> (B,)."""
         energy = self._energy_function()
-        assert self.sampler is not None, "what has an energy has a sampler"
-        return target_density(self.sampler, self.generator, energy)
+        with self.undisturbed():
+            model = self._sampled()
+        assert model.sampler is not None, "what has an energy has a sampler"
+        return target_density(model.sampler, model.generator, energy)
 
     def start(self, n: int = 16, *, seed: int = 0, first: int = 0) -> State:
         """Where the chains of `sample` start: ε ~ N(0, I), or (z, x), or data, as the sampler works."""

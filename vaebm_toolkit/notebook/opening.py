@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
+from importlib.util import find_spec
 from pathlib import Path
 
 import torch
@@ -140,8 +141,9 @@ class Silent(Quiet):
 
 
 def reporter(quiet: bool) -> Quiet:
-    """A bar on terminals and in notebooks, plain lines elsewhere."""
+    """A bar on terminals and in notebooks that can show one, plain lines elsewhere."""
     if quiet:
         return Silent()
     console = Console()
-    return Live(console) if console.is_terminal or console.is_jupyter else Plain()
+    bar = find_spec("ipywidgets") is not None if console.is_jupyter else console.is_terminal
+    return Live(console) if bar else Plain()

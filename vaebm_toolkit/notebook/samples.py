@@ -19,14 +19,16 @@ from vaebm_toolkit.report import pictures
 
 SHOWN = 64
 """images in the picture that a notebook shows"""
+ROW = 8
+"""so many are shown in one row"""
 
 
 class Samples:
     """Images (N, C, H, W) in [0, 1], or vectors (N, D), on the CPU. A notebook shows the first 64 as a grid,
     vectors of the plane as points.
 
-    energies: E of each, (N,), where there is an energy. columns: of the grid, by default ⌈√N⌉. An index gives
-    one example, (C, H, W); a slice, a mask or a tensor of indices gives `Samples`:
+    energies: E of each, (N,), where there is an energy. columns: of the grid, by default one row for up to 8,
+    else ⌈√N⌉. An index gives one example, (C, H, W); a slice, a mask or a tensor of indices gives `Samples`:
 
     >>> dots = Samples(torch.rand(5, 1, 8, 8), energies=torch.tensor([3.0, 1.0, 2.0, 5.0, 4.0]))
     >>> dots[dots.energies.argsort()[:2]]
@@ -89,7 +91,8 @@ class Samples:
     def grid(self, columns: int | None = None, scale: int | None = None) -> Image.Image:
         """All of them in one picture. scale: pixels per pixel; small images are enlarged by default."""
         self._must_be_images()
-        return pictures.grid(self.tensor, self.columns if columns is None else columns, scale)
+        usual = len(self) if len(self) <= ROW else None
+        return pictures.grid(self.tensor, columns or self.columns or usual, scale)
 
     def save(self, path: str | Path) -> Path:
         """NAME.png: one picture. NAME.npz: `images` uint8 (N, H, W, C) or `vectors`. Else a folder of PNG."""

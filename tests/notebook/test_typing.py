@@ -33,7 +33,7 @@ model.energy(["a.png", "b.png"])
 reveal_type(model.encode(torch.rand(1, 8, 8)))
 reveal_type(vt.resolve("digits", {"energy": {"width": 8}, "buffer": None}))
 reveal_type(vt.parts("energy")["resnet"])
-fresh = vt.untrained(["digits", "official"], {"run": {"seed": 3}}, shape=(1, 8, 8))
+fresh = vt.build(["digits", "official"], {"run": {"seed": 3}}, shape=(1, 8, 8))
 if fresh.sampler is not None:
     reveal_type(core.run_chain(fresh.sampler, fresh.start(3), fresh.density(), core.stream(0)))
 

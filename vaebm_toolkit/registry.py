@@ -15,7 +15,7 @@ from vaebm_toolkit import hookspecs
 from vaebm_toolkit.errors import RecipeError, ToolkitError, nearest
 from vaebm_toolkit.hookspecs import GROUP, KINDS, Component
 
-OWN = ("vaebm-toolkit", "vaebm-nvae", "vaebm-igebm", "vaebm-langevin", "vaebm-replay")
+OWN = ("vaebm-toolkit", "vaebm-nvae", "vaebm-igebm", "vaebm-langevin", "vaebm-mcmc", "vaebm-replay")
 """Distributions of this project; discovered first, so that no stranger takes their names."""
 
 

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from vaebm_mcmc import adaptation
 from vaebm_mcmc.options import HmcOptions, MalaOptions
-from vaebm_toolkit.core import LogDensity, Sampler, State, rand, value_and_grad
+from vaebm_toolkit.core import LogDensity, Sampler, State, rand, square_norm, value_and_grad
 
 KEPT = "mcmc/"
 """Begins the name of whatever a state holds beside its groups."""
@@ -127,9 +127,10 @@ def evaluator(log_density: LogDensity) -> Evaluate:
 def decided(here: Point, there: Point, log_ratio: Tensor, rng: torch.Generator) -> tuple[Point, Tensor]:
     """Row by row `there` with probability min(1, exp(log_ratio)), else `here`; and that probability, (B,).
 
-    NaN anywhere, or a density of 0 or ∞ at `there`, is a rejection.
+    NaN anywhere, or a density of 0 or ∞ at `there`, is a rejection, and so is a gradient that is not finite:
+    no proposal would lead away.
     """
-    sound = there.log_prob.isfinite() & ~log_ratio.isnan()
+    sound = there.log_prob.isfinite() & square_norm(there.score).isfinite() & ~log_ratio.isnan()
     probability = torch.where(sound, log_ratio.clamp(max=0), -torch.inf).exp()
     accept = rand(probability.shape, rng, like=probability) < probability
     return each(lambda a, b: torch.where(along(accept, a), a, b), there, here), probability

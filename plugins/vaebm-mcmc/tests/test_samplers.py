@@ -148,7 +148,7 @@ class TestKernel:
         }
         assert all(k in GROUPS or k.startswith(KEPT) for k in state)
         assert not any(v.requires_grad for v in state.values())
-        with pytest.raises(ValueError, match="names that begin with 'mcmc/' are taken"):
+        with pytest.raises(ValueError, match="names that begin with '~' are taken"):
             sampler.init({f"{KEPT}z": start["z0"]})
 
     def test_diagnostics_are_scalars_on_the_device(self, make, rng, device):

@@ -15,7 +15,7 @@ def vaebm_components() -> Iterable[Component]:
         options=MalaOptions,
         summary="Langevin dynamics in ε-space with a Metropolis test of each step",
         cite="Roberts & Tweedie, Bernoulli 2(4), 1996",
-        bibtex="roberts1996langevin",
+        bibtex="roberts1996langevin, andrieu2008adaptive",
     )
     yield Component(
         kind="sampler",
@@ -24,7 +24,7 @@ def vaebm_components() -> Iterable[Component]:
         options=HmcOptions,
         summary="Hamiltonian Monte Carlo in ε-space",
         cite="Neal, Handbook of Markov Chain Monte Carlo, 2011, arXiv 1206.1901",
-        bibtex="neal2011mcmc",
+        bibtex="neal2011mcmc, andrieu2008adaptive",
     )
     yield Component(
         kind="sampler",
@@ -32,6 +32,6 @@ def vaebm_components() -> Iterable[Component]:
         factory="vaebm_mcmc.tempered:LatentTempered",
         options=TemperedOptions,
         summary="Hamiltonian Monte Carlo at several temperatures of the energy, which change places",
-        cite="Geyer, 1991; the path keeps N(ε; 0, I) at every temperature",
-        bibtex="geyer1991tempering, neal2011mcmc",
+        cite="Geyer, Interface 1991; trajectories as in latent-hmc",
+        bibtex="geyer1991tempering, neal2011mcmc, tierney1994mcmc, andrieu2008adaptive",
     )

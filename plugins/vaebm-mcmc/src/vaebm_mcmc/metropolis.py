@@ -13,7 +13,7 @@ from vaebm_mcmc import adaptation
 from vaebm_mcmc.options import HmcOptions, MalaOptions
 from vaebm_toolkit.core import LogDensity, Sampler, State, rand, square_norm, value_and_grad
 
-KEPT = "mcmc/"
+KEPT = "~"
 """Begins the name of whatever a state holds beside its groups."""
 STEP_SIZE, LOG_PROB, SCORE = KEPT + "step_size", KEPT + "log_prob", KEPT + "score/"
 

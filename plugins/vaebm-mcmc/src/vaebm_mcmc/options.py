@@ -59,6 +59,10 @@ class HmcOptions(Clamped):
     def length(self) -> float:
         return self.leapfrog * self.step_size
 
+    @derived("gradients per step")
+    def gradients(self) -> int:
+        return self.leapfrog
+
 
 @frozen
 class TemperedOptions(HmcOptions):
@@ -76,6 +80,6 @@ class TemperedOptions(HmcOptions):
         """β = 1/T, the coldest rung first: 1 … 1/hottest."""
         return tuple(self.hottest ** (-k / max(self.rungs - 1, 1)) for k in range(self.rungs))
 
-    @derived("gradients per step, rungs · leapfrog + 1")
+    @derived("gradients per step: one per leapfrog step on each rung, one for the jump")
     def gradients(self) -> int:
         return self.rungs * self.leapfrog + 1

@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from vaebm_toolkit.build import build_dataset
+from vaebm_toolkit.building import build_dataset
 from vaebm_toolkit.core import (
     LogDensity,
     ModalDataset,

@@ -6,6 +6,7 @@ from typing import Any
 
 import click
 
+from vaebm_toolkit.cli.plugins_new import new
 from vaebm_toolkit.cli.tables import table
 from vaebm_toolkit.discovery import DISABLED
 from vaebm_toolkit.errors import RecipeError, nearest
@@ -18,6 +19,9 @@ from vaebm_toolkit.registry import Registered, Registry, installed
 @click.group("plugins", short_help="List, show, check and write parts.")
 def command() -> None:
     """Parts come from plugins; every installed one can be named in a recipe or a flag."""
+
+
+command.add_command(new)
 
 
 @command.command("list")

@@ -17,7 +17,7 @@ from vaebm_toolkit.registry import OWN, Registry
 
 PREFIX = "vaebm-"
 LONGEST = 40
-TYPEABLE = re.compile(r"[a-z][a-z0-9]*([-_][a-z0-9]+)*")
+TYPEABLE = re.compile(r"[a-z0-9]+([-_][a-z0-9]+)*")
 
 
 @frozen
@@ -57,9 +57,9 @@ def check_name(name: str) -> None:
     if len(name) > LONGEST:
         raise RecipeError(f"A name has at most {LONGEST} letters; this one has {len(name)}.", "Shorten it.")
     if not TYPEABLE.fullmatch(name):
-        words = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-").lstrip("0123456789-")
+        words = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")
         raise RecipeError(
-            f'"{name}" is not a name for a part: small letters, digits and single hyphens, a letter first.',
+            f'"{name}" is not a name for a part: small letters, digits and single hyphens.',
             f"For example: {words or 'walls'}",
         )
     if name == ABSENT:

@@ -101,7 +101,7 @@ def words_of(wanted: Wanted) -> dict[str, str]:
         "list": "vaebm plugins list " + ("--verbose" if wanted.kind == LOGGER else wanted.kind),
         "article": a.article, "kind_words": a.kind_words, "summary": a.summary, "change": a.change,
         "description": f"{a.article.capitalize()} {a.kind_words} for vaebm_toolkit: {a.summary}",
-        "about": "\n".join(ownership(wanted)),
+        "about": "".join(f"{line}\n" for line in ownership(wanted)),
         "more": "".join(f"        {key}={json.dumps(value, ensure_ascii=False)},\n"
                         for key in ("cite", "bibtex", "recipe") if (value := getattr(a, key))),
     }  # fmt: skip
@@ -118,7 +118,7 @@ def ownership(wanted: Wanted) -> list[str]:
     """The lines of pyproject.toml that say whose it is."""
     lines = [] if wanted.licence == "none" else [f'license = "{wanted.licence}"']
     if wanted.author:
-        name, mail = re.fullmatch(r"([^<>]*?)\s*(?:<(.*)>)?", wanted.author).groups()
+        name, mail = re.fullmatch(r"(.*?)\s*(?:<([^<>]*)>)?", wanted.author).groups()
         given = {"name": name, "email": mail}
         inner = ", ".join(f"{k} = {json.dumps(v, ensure_ascii=False)}" for k, v in given.items() if v)
         lines.append(f"authors = [{{ {inner} }}]")

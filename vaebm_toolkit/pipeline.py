@@ -190,7 +190,7 @@ class Pipeline:
     def pictures(self, dataset: Dataset, drawn: dict[str, torch.Tensor], model: Model) -> list[Path]:
         o = self.recipe.evaluate
         folder = self.run.path / "samples"
-        shown = {"data": dataset.test.batch(torch.arange(min(o.grid, len(dataset.test)))), **drawn}
+        shown = {"data": dataset.test.batch(spread_over(len(dataset.test), o.grid)), **drawn}
         if len(dataset.shape) == 3:
             return [
                 pictures.save_png(pictures.grid(x[: o.grid]), folder / f"{name}.png")
@@ -207,6 +207,16 @@ def learned_density(model: Model, device: torch.device) -> dict[str, Callable[[t
     if model.shape != (2,) or not isinstance(fitted.generator, Autoencoder | None):
         return {}
     return {"learned density": lambda x: relative_density(fitted, x.to(device))}
+
+
+def spread_over(n: int, count: int) -> torch.Tensor:
+    """At most `count` indices below n, evenly spaced: files sorted by class show every class.
+
+    >>> spread_over(10, 4).tolist(), spread_over(2, 4).tolist()
+    ([0, 2, 5, 7], [0, 1])
+    """
+    count = min(n, count)
+    return torch.arange(count) * n // max(count, 1)
 
 
 def plan(recipe: Recipe, stage: str, dataset: Dataset) -> tuple[Batches, Horizon]:

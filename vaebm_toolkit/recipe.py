@@ -158,13 +158,12 @@ def dumps(tables: Mapping[str, Table], header: str = "") -> str:
 
 def read(source: str | Path) -> dict[str, Table]:
     """A recipe's tables, by file path or by the name of a shipped recipe."""
-    path = Path(source)
-    if path.suffix == ".toml" or path.exists():
+    path, known = Path(source), shipped()
+    if path.suffix == ".toml" or (path.is_file() and str(source) not in known):
         if not path.is_file():
             raise RecipeError(f"There is no recipe file {path}.", "List the shipped ones: vaebm recipes list")
         text, where = path.read_text(encoding="utf-8"), str(path)
     else:
-        known = shipped()
         if str(source) not in known:
             raise RecipeError(
                 f'There is no recipe called "{source}".',

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tomllib
+from pathlib import Path
 
 import pytest
 import torch
@@ -252,3 +253,11 @@ def test_another_sampler_drops_the_test_time_options_of_the_first() -> None:
     assert apart["sampling"]["name"] == "latent-ld", "what is named is not overruled"
     kept = recipes.merge(base, {"sampler": {"name": "latent-ld", "steps": 5}})
     assert kept["sampling"] == {"target": "official", "steps": 3}
+
+
+def test_a_folder_called_like_a_recipe_is_not_in_the_way(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("digits").mkdir()
+    assert recipes.read("digits") == tomllib.loads(recipes.shipped()["digits"])

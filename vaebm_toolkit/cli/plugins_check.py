@@ -77,27 +77,36 @@ def check(ctx: click.Context, /, name: str, kind: str | None, shape: str | None,
     for problem in registry.problems:
         if problem.distribution in {plugin, *(r.distribution for r in parts)}:
             click.secho(f"warning: {problem}", fg="yellow", err=True)
-    from vaebm_toolkit.testing import examine
+    from vaebm_toolkit.testing import examine, logger
 
-    checked: list[tuple[str, list[Verdict]]] = []
-    for registered, options in zip(parts, given, strict=True):
-        checked.append((str(registered), examine(registered, shape=size, options=options, seed=seed)))
-        show(*checked[-1])
-    rows = [(part, *cells) for part, verdicts in checked for cells in cells_of(verdicts)]
-    if not sys.stdout.isatty():
+    checked: dict[str, list[Verdict]] = {}
+    for r, options in zip(parts, given, strict=True):
+        checked[called(r)] = examine(r, shape=size, options=options, seed=seed)
+        show(str(r), checked[called(r)])
+    if plugin and kind is None and logger.logs(plugin):
+        checked[logger.HOOK] = logger.verdicts(plugin)
+        show(f"{logger.HOOK} ({plugin})", checked[logger.HOOK])
+    if not checked:
+        click.echo(f"{plugin} has no parts and no hook {logger.HOOK}: there is nothing to check.", err=True)
+    elif not sys.stdout.isatty():
+        rows = [(part, *cells) for part, verdicts in checked.items() for cells in cells_of(verdicts)]
         table(["part", "claim", "verdict", "found"], rows)
-    failed = sum(v.status == "failed" for _, verdicts in checked for v in verdicts)
-    if failed:
+    if any(v.status == "failed" for verdicts in checked.values() for v in verdicts):
         ctx.exit(1)
 
 
+def called(r: Registered) -> str:
+    """energy/walls"""
+    return f"{r.component.kind}/{r.component.name}"
+
+
 def chosen(name: str, kind: str | None, registry: Registry) -> tuple[list[Registered], str]:
-    """The parts to check, and the plugin if one is named."""
-    plugin = next((s for s in registry.sources if s == name or normal(s) == normal(name)), "")
-    parts = parts_called(name, registry)
-    if not parts and plugin:
+    """The parts to check; and the plugin, if `name` is that of one and of no part."""
+    plugin, parts = "", parts_called(name, registry)
+    if not parts:
+        plugin = next((s for s in registry.sources if normal(s) == normal(name)), "")
         parts = list({id(r): r for r in registry.shadowed.values() if r.distribution == plugin}.values())
-    elif not parts:
+    if not parts and not plugin:
         refuse_broken(name, registry)
         matching(registry, name)  # raises, with the nearest name
     found = [r for r in parts if kind in (None, r.component.kind)]

@@ -94,7 +94,7 @@ def write_file(kind: str, name: str, file: Path) -> None:
 def named(kind: str, name: str, source: str) -> Called:
     """How the part will be called, said where that is not its name."""
     if kind == LOGGER:
-        return Called(name, source)
+        return Called(source, source)
     names = called(installed(), kind, name, source)
     if names.warning:
         click.secho(f"warning: {names.warning}", fg="yellow", err=True)

@@ -8,8 +8,9 @@ import re
 import tomllib
 from importlib.resources import files
 from string import Template
+from typing import Any
 
-from attrs import frozen
+from attrs import field, frozen
 
 from vaebm_toolkit import __version__
 from vaebm_toolkit.hookspecs import API
@@ -49,6 +50,7 @@ class About:
     cite: str = ""
     bibtex: str = ""
     recipe: str = ""
+    example: dict[str, Any] = field(factory=dict)
 
 
 def package(wanted: Wanted) -> dict[str, str]:
@@ -103,7 +105,7 @@ def words_of(wanted: Wanted) -> dict[str, str]:
         "description": f"{a.article.capitalize()} {a.kind_words} for vaebm_toolkit: {a.summary}",
         "about": "".join(f"{line}\n" for line in ownership(wanted)),
         "more": "".join(f"        {key}={json.dumps(value, ensure_ascii=False)},\n"
-                        for key in ("cite", "bibtex", "recipe") if (value := getattr(a, key))),
+                        for key in ("cite", "bibtex", "recipe", "example") if (value := getattr(a, key))),
     }  # fmt: skip
     return {**words, "options": Template(a.options).substitute(words)}
 

@@ -28,6 +28,7 @@ __all__ = [
     "check_energy",
     "check_features",
     "check_generator",
+    "check_logger",
     "check_metric",
     "check_sampler",
     "check_trainer",
@@ -121,3 +122,10 @@ def check_features(
     from vaebm_toolkit.testing.checking import check
 
     check(part, "features", shape=shape, options=options, seed=seed)
+
+
+def check_logger(plugin: str) -> None:
+    """The hook `vaebm_step_end` of the plugin of this name: called in both stages, and after a break."""
+    from vaebm_toolkit.testing.logger import check
+
+    check(plugin)

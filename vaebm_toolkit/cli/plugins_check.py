@@ -92,7 +92,7 @@ def check(ctx: click.Context, /, name: str, kind: str | None, shape: str | None,
         rows = [(part, *cells) for part, verdicts in checked.items() for cells in cells_of(verdicts)]
         table(["part", "claim", "verdict", "found"], rows)
     if any(v.status == "failed" for verdicts in checked.values() for v in verdicts):
-        ctx.exit(1)
+        sys.exit(1)
 
 
 def called(r: Registered) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import datetime
 import json
-import re
 import tomllib
 from importlib.resources import files
 from string import Template
@@ -120,8 +119,8 @@ def ownership(wanted: Wanted) -> list[str]:
     """The lines of pyproject.toml that say whose it is."""
     lines = [] if wanted.licence == "none" else [f'license = "{wanted.licence}"']
     if wanted.author:
-        name, mail = re.fullmatch(r"(.*?)\s*(?:<([^<>]*)>)?", wanted.author).groups()
-        given = {"name": name, "email": mail}
+        name, _, mail = wanted.author.partition("<")
+        given = {"name": name.strip(), "email": mail.rstrip("> ")}
         inner = ", ".join(f"{k} = {json.dumps(v, ensure_ascii=False)}" for k, v in given.items() if v)
         lines.append(f"authors = [{{ {inner} }}]")
     return lines

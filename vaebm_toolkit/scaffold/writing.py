@@ -29,9 +29,9 @@ def write(folder: Path, texts: Mapping[str, str]) -> None:
                 made.append(file)
                 stream.write(text)
     except BaseException as e:
-        for path in reversed(made):
+        for one in reversed(made):
             with contextlib.suppress(OSError):
-                path.rmdir() if path.is_dir() else path.unlink()
+                one.rmdir() if one.is_dir() else one.unlink()
         if isinstance(e, FileExistsError):
             raise ToolkitError(f"{e.filename} exists.", "Choose another place: --out") from e
         raise

@@ -17,7 +17,7 @@ from vaebm_toolkit.training.rundir import RunDirectory
 
 HOOK = "vaebm_step_end"
 CLAIMS = Claims()
-RECIPE = {
+RECIPE: dict[str, dict[str, Any]] = {
     "dataset": {"name": "gaussians25"},
     "generator": {"name": "mlp"},
     "pretrain": {"name": "vae", "steps": 20},

@@ -46,6 +46,16 @@ class Mutant:
         )
 
 
+@frozen
+class Seeded:
+    seed: int = opt(0, "of what is drawn", check=ge(0))
+
+
+@frozen
+class Capacity:
+    capacity: int = opt(64, "rows", check=ge(1))
+
+
 def energy(factory: str, claim: str, words: str, options: type = Width) -> Mutant:
     return Mutant("energy", f"energies:{factory}", claim, words, options)
 
@@ -123,12 +133,94 @@ SAMPLERS = {
     "inverted test": sampler("InvertedTest", BALANCE, "standard errors"),
 }
 
+
+def dataset(factory: str, claim: str, words: str) -> Mutant:
+    return Mutant("dataset", f"datasets:{factory}", claim, words, Seeded)
+
+
+def features(factory: str, claim: str, words: str) -> Mutant:
+    return Mutant("features", f"features:{factory}", claim, words)
+
+
+def metric(factory: str, claim: str, words: str) -> Mutant:
+    return Mutant("metric", f"metrics:{factory}", claim, words)
+
+
+def buffer(factory: str, claim: str, words: str) -> Mutant:
+    return Mutant("buffer", f"buffers:{factory}", claim, words, Capacity)
+
+
+BY_INDEX = "examples go by index"
+DATASETS = {
+    "bytes": dataset("Bytes", "values are within bounds", "values from 0 to 25"),
+    "divided twice": dataset("DividedTwice", "values are within bounds", "Divide by 255 once"),
+    "float64": dataset("Doubles", "examples have the shape", "torch.float64"),
+    "channels last": dataset("ChannelsLast", "examples have the shape", "permute(0, 3, 1, 2)"),
+    "augments without a stream": dataset("AlwaysAugments", BY_INDEX, "global generator of torch"),
+    "a stream of its own": dataset("OwnStream", "augmentation follows the stream", "two streams of one seed"),
+    "sorts the indices": dataset("Sorted", BY_INDEX, "the order it is asked for in"),
+    "normalised by the batch": dataset("NormalisedByBatch", BY_INDEX, "depends on the batch"),
+    "views": dataset("Views", "batches are copies", "changes the data set"),
+    "test is train": dataset("TestIsTrain", "splits are apart", "100% of the test examples"),
+    "shuffled anew": dataset("ShuffledAnew", "is the same when built again", "other examples"),
+    "labels as floats": dataset("LabelsAsFloats", "labels fit", "torch.float32"),
+    "labels from -1": dataset("LabelsFromOne", "labels fit", "from -1"),
+    "NaN": dataset("NotFinite", "examples have the shape", "not finite"),
+}
+FEATURES = {
+    "normalised by the batch": features("NormalisedByBatch", "examples are independent", "when"),
+    "others each time": features("OtherEachTime", "same examples same features", "is built again"),
+    "noise": features("Noisy", "same examples same features", "global generator of torch"),
+    "not flat": features("Unflattened", "gives a point for each example", "End with .flatten(1)"),
+    "in place": features("InPlace", "same examples same features", "writes into its input"),
+    "constant": features("Constant", "examples are told apart", "the same features"),
+    "whole numbers": features("Whole", "gives a point for each example", "torch.int64"),
+    "silent": features("Silent", "says what it is", "about is {}"),
+}
+METRICS = {
+    "mean of batches": metric("MeanOfBatches", "batches do not matter", "in batches of 7"),
+    "tensors": metric("Tensors", "figures are numbers", "is a Tensor"),
+    "NaN": metric("NotANumber", "figures are numbers", "is nan"),
+    "reads twice": metric("ReadsTwice", "batches do not matter", "as a generator"),
+    "remembers": metric("Remembers", "keeps nothing of other samples", "after other samples"),
+    "global draws": metric("GlobalDraws", "batches do not matter", "global generator of torch"),
+    "ignores the samples": metric("IgnoresSamples", "tells data from noise", "noise gets"),
+    "writes": metric("Writes", "leaves samples alone", "writes into the samples"),
+    "no protocol": metric("NoProtocol", "says how it measured", "protocol is {}"),
+    "crashes on vectors, unsaid": metric("CrashesOnVectors", "figures are numbers", "IndexError"),
+}
+BUFFERS = {
+    "references": buffer("References", "stores copies", "written into"),
+    "graphs": buffer("Graphs", "leaves no graph", "carries a graph"),
+    "views": buffer("DrawsViews", "stores copies", "written into"),
+    "an index per group": buffer("IndexPerGroup", "rows come back whole", "all groups of a row"),
+    "never draws": buffer("NeverDraws", "rows come back whole", "no stored row was ever drawn"),
+    "global draws": buffer("GlobalDraws", "same stream same draws", "global generator of torch"),
+    "forgets": buffer("Forgets", "resumes", "after 1 rounds"),
+    "forgets the order": buffer("ForgetsOrder", "resumes", "differs in group"),
+    "grows": buffer("Grows", "does not grow for ever", "bytes after"),
+    "float32": buffer("Singles", "draws keep the form", "torch.float64"),
+    "rounds": buffer("Rounds", "rows come back whole", "never pushed"),
+    "shuffles": buffer("Shuffles", "builds", "not the fresh one"),
+    "sorts the groups": buffer("Sorted", "draws keep the form", "Return all groups, in order"),
+    "tensor metrics": buffer("TensorMetrics", "metrics are numbers", "tensor(0.5"),
+    "option that does nothing": buffer("StepIsCapacity", "options change something", "changes nothing"),
+}
+
 MUTANTS = {
     **{f"energy: {name}": m for name, m in ENERGIES.items()},
     **{f"sampler: {name}": m for name, m in SAMPLERS.items()},
+    **{f"dataset: {name}": m for name, m in DATASETS.items()},
+    **{f"features: {name}": m for name, m in FEATURES.items()},
+    **{f"metric: {name}": m for name, m in METRICS.items()},
+    **{f"buffer: {name}": m for name, m in BUFFERS.items()},
 }
 HEALTHY = {
     "energy": energy("Healthy", "", ""),
     "sampler": sampler("Langevin", "", ""),
     "sampler with a test": sampler("Mala", "", ""),
+    "dataset": dataset("Healthy", "", ""),
+    "features": features("Healthy", "", ""),
+    "metric": metric("Healthy", "", ""),
+    "buffer": buffer("Healthy", "", ""),
 }

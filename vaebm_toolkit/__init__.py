@@ -22,7 +22,7 @@ from vaebm_toolkit.options import Check, between, derived, ge, gt, opt, slot
 if TYPE_CHECKING:
     from vaebm_toolkit.notebook.choosing import parts, recipes, resolve
     from vaebm_toolkit.notebook.model import Model
-    from vaebm_toolkit.notebook.opening import load, resume, run, untrained
+    from vaebm_toolkit.notebook.opening import build, load, resume, run
     from vaebm_toolkit.notebook.samples import Samples
 
 __version__ = "0.1.0"
@@ -37,6 +37,7 @@ __all__ = [
     "Samples",
     "ToolkitError",
     "between",
+    "build",
     "derived",
     "frozen",
     "ge",
@@ -50,13 +51,12 @@ __all__ = [
     "resume",
     "run",
     "slot",
-    "untrained",
 ]
 
 if not TYPE_CHECKING:  # type checkers see the imports above, and no names beside them
     NOTEBOOK = {
         "Model": "model", "Samples": "samples", "load": "opening", "parts": "choosing", "recipes": "choosing",
-        "resolve": "choosing", "resume": "opening", "run": "opening", "untrained": "opening",
+        "resolve": "choosing", "resume": "opening", "run": "opening", "build": "opening",
     }  # fmt: skip
 
     def __getattr__(name: str) -> Any:

@@ -48,6 +48,7 @@ class Component:
     cite     where it comes from, e.g. "Xiao et al., VAEBM, ICLR 2021, eq. 7"
     bibtex   BibTeX entries for `vaebm cite`, or keys of the toolkit's own `papers.bib`, e.g. "xiao2021vaebm"
     recipe   for a dataset: the recipe `vaebm run --dataset NAME` starts from
+    example  options with which the part is small and quick, for `vaebm plugins check`
     """
 
     kind: str
@@ -58,6 +59,7 @@ class Component:
     cite: str = ""
     bibtex: str = ""
     recipe: str = ""
+    example: Mapping[str, Any] = attrs.field(factory=dict, hash=False)
 
 
 @hookspec

@@ -49,6 +49,7 @@ class OptionInfo(NamedTuple):
     help: str
     unit: str
     check: Check | None
+    unseen: bool
 
 
 class SlotInfo(NamedTuple):
@@ -68,13 +69,14 @@ class SlotInfo(NamedTuple):
         return bool(table.get(key, fields(cls)[key].default) == value)
 
 
-def opt(default: Any, help: str, *, check: Check | None = None, unit: str = "") -> Any:
+def opt(default: Any, help: str, *, check: Check | None = None, unit: str = "", unseen: bool = False) -> Any:
     """An option of a component: a field of its attrs class.
 
     Supported types: bool, int, float, str, Literal[...], tuple[T, ...], and `T | None`,
-    where None is spelt "none" in TOML and in flags.
+    where None is spelt "none" in TOML and in flags. `unseen`: it changes speed, memory or files but no
+    result, and contract tests leave it alone.
     """
-    return attrs.field(default=default, metadata={_OPTION: OptionInfo(help, unit, check)})
+    return attrs.field(default=default, metadata={_OPTION: OptionInfo(help, unit, check, unseen)})
 
 
 def slot(
@@ -120,6 +122,7 @@ class OptionField(NamedTuple):
     help: str
     unit: str
     check: Check | None
+    unseen: bool
 
     @property
     def words(self) -> str:

@@ -42,7 +42,7 @@ WORK: dict[str, Callable[[Path, Path], object]] = {
     "latents": lambda run, tmp: vt.load(run).reconstruct(vt.load(run).examples(3)),
     "bounds": lambda run, tmp: vt.load(run).importance_bound(vt.load(run).examples(3), 2),
     "repr": lambda run, tmp: repr(vt.load(run)),
-    "untrained": lambda run, tmp: vt.untrained("digits", TINY).sample(2),
+    "untrained": lambda run, tmp: vt.build("digits", TINY).sample(2),
     "an error": lambda run, tmp: refused(vt.load(run).energy, np.full(3, 0.5)),
     "run": lambda run, tmp: vt.run("digits", {**TINY, "evaluate": {"samples": 4}}, out=tmp / "r"),
 }
@@ -79,7 +79,7 @@ def test_nor_does_the_process_change_the_samples(run: Path, threads: int, dtype:
 
 
 def test_energies_are_differentiable_and_the_modules_untouched(run: Path) -> None:
-    for model in (vt.load(run), vt.untrained("digits", TINY)):
+    for model in (vt.load(run), vt.build("digits", TINY)):
         energy = model.energy_function
         assert energy is not None
         x = model.examples(4).tensor.requires_grad_()
@@ -96,7 +96,7 @@ def test_energies_are_differentiable_and_the_modules_untouched(run: Path) -> Non
 
 def test_untrained_models_are_those_that_training_starts_from() -> None:
     def weights(seed: int) -> list[torch.Tensor]:
-        model = vt.untrained("digits", {**TINY, "run": {"seed": seed}}, shape=(1, 8, 8))
+        model = vt.build("digits", {**TINY, "run": {"seed": seed}}, shape=(1, 8, 8))
         assert model.generator is not None
         assert model.energy_function is not None
         return [*model.generator.parameters(), *model.energy_function.parameters()]
@@ -110,7 +110,7 @@ def test_untrained_models_are_those_that_training_starts_from() -> None:
 @pytest.mark.parametrize("shape", [(1, 8, 8), (3, 16, 16), (2,), (5,)])
 def test_untrained_models_of_any_shape(shape: tuple[int, ...]) -> None:
     parts = {"generator": "mlp", "energy": "mlp"} if len(shape) == 1 else TINY
-    model = vt.untrained(None, parts, shape=shape)
+    model = vt.build(None, parts, shape=shape)
     assert model.path is None
     assert model.bounds == ((0.0, 1.0) if len(shape) == 3 else None)
     drawn = model.sample(3)
@@ -120,13 +120,13 @@ def test_untrained_models_of_any_shape(shape: tuple[int, ...]) -> None:
     assert model.reconstruct(drawn).shape == (3, *shape)
     assert "untrained" in repr(model)
     with pytest.raises(vt.RecipeError, match="images"):
-        vt.untrained(None, parts, shape=(8, 8))
+        vt.build(None, parts, shape=(8, 8))
 
 
 def test_a_loop_of_ones_own_learns() -> None:
     """Contrastive training lowers the energy of data against that of the generator's samples."""
     over = {"dataset": {"name": "gaussians25", "train_size": 500, "test_size": 100}, "sampler": {"steps": 5}}
-    model = vt.untrained(None, over)
+    model = vt.build(None, over)
     energy, sampler, generator = model.energy_function, model.training_sampler, model.generator
     assert energy is not None
     assert sampler is not None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -33,7 +34,7 @@ model.energy(["a.png", "b.png"])
 reveal_type(model.encode(torch.rand(1, 8, 8)))
 reveal_type(vt.resolve("digits", {"energy": {"width": 8}, "buffer": None}))
 reveal_type(vt.parts("energy")["resnet"])
-fresh = vt.untrained(["digits", "official"], {"run": {"seed": 3}}, shape=(1, 8, 8))
+fresh = vt.build(["digits", "official"], {"run": {"seed": 3}}, shape=(1, 8, 8))
 if fresh.sampler is not None:
     reveal_type(core.run_chain(fresh.sampler, fresh.start(3), fresh.density(), core.stream(0)))
 
@@ -67,17 +68,26 @@ vt.run("digits", quite=True)
 """
 
 
-def mypy(folder: Path, *args: str | Path) -> subprocess.CompletedProcess[str]:
-    """mypy --strict as a user of the installed package would run it."""
-    command = [sys.executable, "-m", "mypy", "--strict", "--follow-imports", "silent", "--no-pretty"]
-    return subprocess.run(
-        [*command, "--config-file", os.devnull, *map(str, args)], cwd=folder, capture_output=True, text=True,
-        check=False, env={**os.environ, "MYPYPATH": str(ROOT)},
-    )  # fmt: skip
+Mypy = Callable[..., subprocess.CompletedProcess[str]]
+
+
+@pytest.fixture(scope="module")
+def mypy(tmp_path_factory: pytest.TempPathFactory) -> Mypy:
+    """mypy --strict as a user of the installed package would run it in a folder."""
+    cache = tmp_path_factory.mktemp("mypy")
+    options = ["--strict", "--follow-imports=silent", "--config-file=", f"--cache-dir={cache}"]
+
+    def call(folder: Path, *args: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-m", "mypy", *options, *args], cwd=folder, capture_output=True, text=True,
+            check=False, env={**os.environ, "MYPYPATH": str(ROOT)},
+        )  # fmt: skip
+
+    return call
 
 
 @pytest.mark.slow
-def test_a_users_script(tmp_path: Path) -> None:
+def test_a_users_script(mypy: Mypy, tmp_path: Path) -> None:
     (tmp_path / "script.py").write_text(SCRIPT)
     done = mypy(tmp_path, "script.py")
     assert done.returncode == 0, done.stdout
@@ -86,7 +96,7 @@ def test_a_users_script(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_mistakes_are_found(tmp_path: Path) -> None:
+def test_mistakes_are_found(mypy: Mypy, tmp_path: Path) -> None:
     (tmp_path / "wrong.py").write_text(WRONG)
     lines = [
         int(line.split(":")[1]) for line in mypy(tmp_path, "wrong.py").stdout.splitlines() if "error:" in line
@@ -95,6 +105,6 @@ def test_mistakes_are_found(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_the_example_of_a_plugin() -> None:
+def test_the_example_of_a_plugin(mypy: Mypy) -> None:
     done = mypy(ROOT / "examples" / "vaebm-box" / "src", "-p", "vaebm_box")
     assert done.returncode == 0, done.stdout

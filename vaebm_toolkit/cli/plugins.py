@@ -6,6 +6,9 @@ from typing import Any
 
 import click
 
+from vaebm_toolkit.cli.named import matching
+from vaebm_toolkit.cli.plugins_check import check
+from vaebm_toolkit.cli.plugins_new import new
 from vaebm_toolkit.cli.tables import table
 from vaebm_toolkit.discovery import DISABLED
 from vaebm_toolkit.errors import RecipeError, nearest
@@ -18,6 +21,10 @@ from vaebm_toolkit.registry import Registered, Registry, installed
 @click.group("plugins", short_help="List, show, check and write parts.")
 def command() -> None:
     """Parts come from plugins; every installed one can be named in a recipe or a flag."""
+
+
+command.add_command(new)
+command.add_command(check)
 
 
 @command.command("list")
@@ -70,18 +77,6 @@ def show(name: str) -> None:
         if i:
             click.echo()
         show_one(registered)
-
-
-def matching(registry: Registry, name: str) -> list[Registered]:
-    kind, _, bare = name.rpartition("/")
-    found = [r for (k, n), r in registry.parts.items() if n == bare and kind in ("", k)]
-    found = found or [r for (k, n), r in registry.shadowed.items() if n == bare and kind in ("", k)]
-    if not found:
-        known = sorted({n for _, n in registry.parts})
-        raise RecipeError(
-            f'There is no part called "{name}".', f"{nearest(name, known)} List them: vaebm plugins list"
-        )
-    return found
 
 
 def show_one(registered: Registered) -> None:

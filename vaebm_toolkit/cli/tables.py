@@ -14,19 +14,20 @@ if TYPE_CHECKING:
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]], title: str = "") -> None:
-    """Print rows under a head."""
+    """Print rows under a head; cells may have click's colours, which only a terminal shows."""
     if not sys.stdout.isatty():
         for row in (head, *rows):
             click.echo("\t".join(row))
         return
     from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
 
     shown = Table(title=title or None, title_justify="left", header_style="bold")
     for i, name in enumerate(head):
         shown.add_column(name, overflow="fold", no_wrap=i == 0)
     for row in rows:
-        shown.add_row(*row)
+        shown.add_row(*map(Text.from_ansi, row))  # as they are: [a] is no markup
     Console().print(shown)
 
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from vaebm_toolkit.build import build_energy, build_generator
+from vaebm_toolkit.building import build_energy, build_generator
 from vaebm_toolkit.notebook.listing import Listing
 from vaebm_toolkit.training.rundir import STAGES
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from vaebm_toolkit.build import build_dataset, build_sampler
+from vaebm_toolkit.building import build_dataset, build_sampler
 from vaebm_toolkit.core import (
     Autoencoder,
     Dataset,
@@ -44,7 +44,7 @@ if TYPE_CHECKING:
 
 
 class Model(Encoding):
-    """A generator, an energy and a sampler, by `vt.load(RUN)`, `vt.untrained(recipe)` or `vt.run(recipe)`.
+    """A generator, an energy and a sampler, by `vt.load(RUN)`, `vt.build(recipe)` or `vt.run(recipe)`.
 
     Examples `x` are tensors (B, C, H, W) in [0, 1], arrays, PIL images, files, `Samples`, or lists of those.
     Where something is drawn, row i depends on (seed, first + i) alone, whatever the batch size.

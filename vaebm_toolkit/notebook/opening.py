@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 from rich.console import Console
 
-from vaebm_toolkit.build import build_dataset, build_energy, build_generator, build_sampler
+from vaebm_toolkit.building import build_dataset, build_energy, build_generator, build_sampler
 from vaebm_toolkit.cli.progress import Live, Plain, Quiet
 from vaebm_toolkit.core import Dataset
 from vaebm_toolkit.errors import RecipeError, quoted
@@ -40,7 +40,7 @@ def load(run: str | Path, *, device: str | torch.device = "auto") -> Model:
     return Model(recipe, made_of, directory)
 
 
-def untrained(
+def build(
     recipe: Source | Sequence[Source] | None = None,
     overrides: Tables | None = None,
     *,

@@ -18,5 +18,6 @@ def vaebm_components() -> list[Component]:
             factory="vaebm_box.energy:build",
             options=BoxOptions,
             summary="learned soft walls of a box",
+            example={"side": 1.0},
         )
     ]

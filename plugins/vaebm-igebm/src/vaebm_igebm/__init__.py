@@ -14,6 +14,7 @@ def vaebm_components() -> Iterable[Component]:
         factory="vaebm_igebm.resnet:build",
         options=ResNetOptions,
         summary="residual energy network for images, VAEBM's",
+        example={"width": 4},
         cite="Xiao et al., VAEBM, ICLR 2021, arXiv 2010.00654, appendix E",
         bibtex="xiao2021vaebm",
     )
@@ -23,6 +24,7 @@ def vaebm_components() -> Iterable[Component]:
         factory="vaebm_igebm.igebm:build",
         options=IGEBMOptions,
         summary="spectrally normalised energy network for images, IGEBM's, with or without classes",
+        example={"width": 4},
         cite="Du & Mordatch, NeurIPS 2019, arXiv 1903.08689",
         bibtex="du2019igebm",
     )

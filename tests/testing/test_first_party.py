@@ -9,11 +9,13 @@ import pytest
 from vaebm_toolkit.registry import OWN, discover
 from vaebm_toolkit.testing.checking import check
 
-READY = ("energy",)
+READY = ("energy", "sampler")
 VARIANTS: dict[str, list[dict[str, Any]]] = {
     "energy/resnet": [{"norm": "spectral"}, {"batch_norm": True}],
     "energy/igebm": [{"classes": 3}, {"classes": 3, "label": 1}, {"bound": "all", "iterations": 3}],
     "energy/mlp": [{"depth": 3}],
+    "sampler/latent-ld": [{"noise_scale": 0.02}, {"grad_clip": 1.0}],
+    "sampler/data-ld": [{"grad_clip": "none"}, {"clamp": False}],
 }
 PARTS = {
     f"{kind}/{name}": part

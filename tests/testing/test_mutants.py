@@ -21,6 +21,7 @@ def test_is_caught(name: str) -> None:
     assert mutant.words in str(caught.value)
 
 
-@pytest.mark.parametrize("kind", HEALTHY)
-def test_what_they_are_made_of_is_healthy(kind: str) -> None:
-    getattr(testing, f"check_{kind}")(HEALTHY[kind].component())
+@pytest.mark.parametrize("name", HEALTHY)
+def test_what_they_are_made_of_is_healthy(name: str) -> None:
+    part = HEALTHY[name]
+    getattr(testing, f"check_{part.kind}")(part.component())

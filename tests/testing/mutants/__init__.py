@@ -19,6 +19,12 @@ class Idle:
 
 
 @frozen
+class Chain:
+    steps: int = opt(5, "steps per chain", check=ge(0))
+    step_size: float = opt(0.1, "step size η", check=gt(0))
+
+
+@frozen
 class Mutant:
     """`claim` must fail, with `words` in what is said about it."""
 
@@ -42,6 +48,10 @@ class Mutant:
 
 def energy(factory: str, claim: str, words: str, options: type = Width) -> Mutant:
     return Mutant("energy", f"energies:{factory}", claim, words, options)
+
+
+def sampler(factory: str, claim: str, words: str, options: type = Chain) -> Mutant:
+    return Mutant("sampler", f"samplers:{factory}", claim, words, options)
 
 
 ENERGIES = {
@@ -77,5 +87,48 @@ ENERGIES = {
     "another keyword": energy("other_keyword", "builds", "unexpected keyword"),
 }
 
-MUTANTS = {f"energy: {name}": m for name, m in ENERGIES.items()}
-HEALTHY = {"energy": energy("Healthy", "", "")}
+VARIANCE = "stationary variance is as claimed"
+BALANCE = "keeps its density reversibly"
+OWN_NOISE = "every value has noise of its own"
+SAMPLERS = {
+    "√(2η) of noise": sampler("TwiceTheNoise", VARIANCE, "variance of long chains is"),
+    "uniform noise": sampler("UniformNoise", VARIANCE, "mean of long chains is"),
+    "claims what needs a Metropolis test": sampler("ClaimsTooMuch", VARIANCE, "variance of long chains is"),
+    "gradient of the mean": sampler(
+        "GradientOfTheMean", "rows are independent", "in a batch of 1 instead of"
+    ),
+    "downhill": sampler("Downhill", "climbs", "mind the sign"),
+    "one noise for all rows": sampler("OneNoiseForAllRows", OWN_NOISE, "two rows get the same noise"),
+    "global noise": sampler("GlobalNoise", "same stream same chain", "global generator of torch"),
+    "noise of the batch": sampler("BatchNoise", "rows are independent", "core.randn_like"),
+    "a stream of its own": sampler("OwnStream", "same stream same chain", "different streams are the same"),
+    "in place": sampler("InPlace", "old states stay", "writes into"),
+    "leaves a graph": sampler("LeavesGraph", "leaves no graph and no gradients", "carries a graph"),
+    "backward": sampler("Backward", "leaves no graph and no gradients", "weights have a gradient"),
+    "sorts the groups": sampler("Sorted", "positions keep their form", "in their order"),
+    "moves x alone": sampler("MovesXAlone", "moves", 'group "z1" never change'),
+    "casts": sampler("Casts", "positions keep their form", "in torch.float64"),
+    "numbers for diagnostics": sampler(
+        "PlainDiagnostics", "diagnostics are numbers on the device", "a float"
+    ),
+    "momentum in the sampler": sampler("Momentum", "same stream same chain", "lives in the state"),
+    "one step size for all": sampler("OneStepSizeForAll", "rows are independent", "adapt each row by itself"),
+    "density of what is kept": sampler("DensityOfAll", "moves", "calls the log density with"),
+    "leaves the bounds": sampler("LeavesBounds", "stays within bounds", "with bounds (0, 1) a chain has"),
+    "no bounds keyword": sampler("NoBoundsKeyword", "builds", "Take (options, bounds)"),
+    "Metropolis without the proposal": sampler("Uncorrected", BALANCE, "standard errors"),
+    "accepts all": sampler("AcceptsAll", BALANCE, "standard errors"),
+    "accepts by group": sampler("AcceptsByGroup", BALANCE, "a banana"),
+    "one test for all rows": sampler("OneTestForAll", "rows are independent", "a batch of 1"),
+    "inverted test": sampler("InvertedTest", BALANCE, "standard errors"),
+}
+
+MUTANTS = {
+    **{f"energy: {name}": m for name, m in ENERGIES.items()},
+    **{f"sampler: {name}": m for name, m in SAMPLERS.items()},
+}
+HEALTHY = {
+    "energy": energy("Healthy", "", ""),
+    "sampler": sampler("Langevin", "", ""),
+    "sampler with a test": sampler("Mala", "", ""),
+}

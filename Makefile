@@ -1,10 +1,11 @@
 # run: set up and do the main job.  gaussians: the 25 Gaussians.  test: everything CI checks.  fast: the inner loop.
+# docs: the documentation site.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 export OMP_WAIT_POLICY ?= PASSIVE
 
-.PHONY: run gaussians test fast lint format bench clean
+.PHONY: run gaussians test fast lint format docs bench clean
 
 run: $(VENV)/.ready
 	$(BIN)/vaebm run --generator nvae --energy resnet --sampler latent-ld
@@ -29,11 +30,16 @@ format: $(VENV)/.ready-dev
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
+# the pages under docs/reference are made by: python docs/generate
+docs: $(VENV)/.ready-dev
+	$(BIN)/python -m sphinx -W --keep-going -q -b html -c docs -d docs/_build/cache . docs/_build/html
+	@echo docs/_build/html/index.html
+
 bench: $(VENV)/.ready-dev
 	$(BIN)/python benchmarks/langevin_step.py
 
 clean:
-	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) docs/_build .pytest_cache .mypy_cache .ruff_cache .hypothesis
 
 PROJECTS := pyproject.toml requirements.txt $(wildcard plugins/*/pyproject.toml)
 

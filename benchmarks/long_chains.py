@@ -20,7 +20,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from vaebm_toolkit.build import build_dataset
+from vaebm_toolkit.building import build_dataset
 from vaebm_toolkit.core import (
     Generator,
     ModalDataset,

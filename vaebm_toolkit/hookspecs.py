@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 GROUP = "vaebm_toolkit"
 hookspec = pluggy.HookspecMarker(GROUP)
 hookimpl = pluggy.HookimplMarker(GROUP)
+"""Marks a function of the entry module as the implementation of the hook whose name it has."""
 
 API = 1
 """The contract of this version: hooks, `Component`, the classes of `vaebm_toolkit.core`."""

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from vaebm_toolkit.build import (
+from vaebm_toolkit.building import (
     build_buffer,
     build_dataset,
     build_energy,

@@ -31,10 +31,12 @@ class Check(NamedTuple):
 
 
 def gt(bound: float) -> Check:
+    """Values above the bound."""
     return Check(f"greater than {bound:g}", lambda v: v > bound)
 
 
 def ge(bound: float) -> Check:
+    """Values from the bound up."""
     return Check(f"at least {bound:g}", lambda v: v >= bound)
 
 

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import torch
 
-from vaebm_toolkit.build import (
+from vaebm_toolkit.building import (
     build_buffer,
     build_energy,
     build_generator,

@@ -29,7 +29,17 @@ from vaebm_toolkit.discovery import (
 from vaebm_toolkit.errors import RecipeError, ToolkitError, nearest
 from vaebm_toolkit.hookspecs import GROUP, Component
 
-OWN = ("vaebm-toolkit", "vaebm-nvae", "vaebm-igebm", "vaebm-langevin", "vaebm-replay")
+OWN = (
+    "vaebm-toolkit",
+    "vaebm-nvae",
+    "vaebm-igebm",
+    "vaebm-langevin",
+    "vaebm-mcmc",
+    "vaebm-replay",
+    "vaebm-backbones",
+    "vaebm-torchebm",
+    "vaebm-diffusers",
+)
 """Distributions of this project; discovered first, so that no stranger takes their names."""
 
 

@@ -49,7 +49,7 @@ def mlp(options: None, *, checkpoint: Any, file: Path) -> Imported:
 
 def mlp_state() -> dict[str, torch.Tensor]:
     from vaebm_toolkit import recipe
-    from vaebm_toolkit.build import build_energy
+    from vaebm_toolkit.building import build_energy
 
     tables = mlp(None, checkpoint={}, file=Path()).tables
     energy = build_energy(recipe.resolve(tables, installed()), (2,))

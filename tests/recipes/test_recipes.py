@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from vaebm_toolkit import recipe as recipes
-from vaebm_toolkit.build import build_energy, build_generator
+from vaebm_toolkit.building import build_energy, build_generator
 from vaebm_toolkit.errors import RecipeError
 from vaebm_toolkit.registry import installed
 from vaebm_toolkit.training.estimate import count, describe
@@ -135,7 +135,7 @@ def test_dry_runs_of_published_settings(name: str) -> None:
 
 def test_estimated_activations_match_a_real_step() -> None:
     """The meta-device estimate equals what the same step keeps on the CPU."""
-    from vaebm_toolkit.build import build_trainer
+    from vaebm_toolkit.building import build_trainer
     from vaebm_toolkit.core import Horizon, stream
     from vaebm_toolkit.training.estimate import SavedBytes, one_step
 

@@ -69,7 +69,7 @@ def preview(ctx: click.Context, /, out: Path, number: int, **given: Any) -> None
 
 def dataset(ctx: click.Context, **forced: Any) -> Any:
     """The data set that the flags describe; `forced` options hold where it has them."""
-    from vaebm_toolkit.build import construct
+    from vaebm_toolkit.building import construct
 
     table = dict(tables_of(ctx)["dataset"])
     chosen = part(installed().find("dataset", table.pop("name")), table, "dataset")

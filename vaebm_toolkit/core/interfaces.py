@@ -110,7 +110,8 @@ class Autoencoder(Generator):
     """What log p(x) is the logarithm of, in words: its figures mean nothing without them."""
 
     @abstractmethod
-    def elbo(self, x: Tensor, rng: torch.Generator) -> Elbo: ...
+    def elbo(self, x: Tensor, rng: torch.Generator) -> Elbo:
+        """Both terms of the ELBO at one posterior sample of each x (B, *data shape)."""
 
     @abstractmethod
     def encode(self, x: Tensor, rng: torch.Generator) -> State:

@@ -46,6 +46,7 @@ def clip_by_moment(parameters: list[nn.Parameter], state: Mapping[nn.Parameter, 
 
 
 def set_lr(optimizer: Optimizer, lr: float) -> None:
+    """The learning rate of every group of parameters."""
     for group in optimizer.param_groups:
         group["lr"] = lr
 

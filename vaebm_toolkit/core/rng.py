@@ -45,6 +45,7 @@ def randn(
 
 
 def randn_like(value: Tensor, rng: torch.Generator) -> Tensor:
+    """Standard normal noise of `value`'s shape, on its device and in its dtype: a kernel's noise."""
     return randn(value.shape, rng, like=value)
 
 

@@ -35,7 +35,7 @@ def joined(state: State) -> Tensor:
 
 @functools.lru_cache(maxsize=8)
 def memories(sampler: Sampler) -> dict[float, tuple[float, float]]:
-    """What `memory` finds of each precision, in order: powers of ten, and halves where mixing begins and ends."""
+    """What `memory` finds of each precision: powers of ten, and halves where mixing begins or ends."""
     found = {p: memory(sampler, p) for p in PRECISIONS}
     mixing = [p for p in PRECISIONS if abs(found[p][0]) < 0.1]
     if mixing:

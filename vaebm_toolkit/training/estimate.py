@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
-from vaebm_toolkit.build import (
+from vaebm_toolkit.building import (
     build_dataset,
     build_energy,
     build_generator,

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Adam
 
-from vaebm_toolkit.build import build_buffer, build_energy, build_generator, build_sampler, build_trainer
+from vaebm_toolkit.building import build_buffer, build_energy, build_generator, build_sampler, build_trainer
 from vaebm_toolkit.core import Dataset, Trainer, adam_moments
 from vaebm_toolkit.errors import RunError, quoted
 from vaebm_toolkit.recipe import Recipe

@@ -14,7 +14,7 @@ from vaebm_toolkit.registry import OWN, discover
 from vaebm_toolkit.testing import ContractError
 from vaebm_toolkit.testing.checking import check
 
-READY = ("energy", "sampler", "dataset", "metric", "features", "buffer")
+READY = ("energy", "sampler", "generator", "dataset", "metric", "features", "buffer")
 VARIANTS: dict[str, list[dict[str, Any]]] = {
     "energy/resnet": [{"norm": "spectral"}, {"batch_norm": True}],
     "energy/igebm": [{"classes": 3}, {"classes": 3, "label": 1}, {"bound": "all", "iterations": 3}],

@@ -64,6 +64,10 @@ def sampler(factory: str, claim: str, words: str, options: type = Chain) -> Muta
     return Mutant("sampler", f"samplers:{factory}", claim, words, options)
 
 
+def generator(factory: str, claim: str, words: str) -> Mutant:
+    return Mutant("generator", f"generators:{factory}", claim, words, Width)
+
+
 ENERGIES = {
     "centred by the batch": energy("BatchCentred", "rows are independent", "the other rows change"),
     "centred by the batch in training": energy(
@@ -206,6 +210,46 @@ BUFFERS = {
     "tensor metrics": buffer("TensorMetrics", "metrics are numbers", "tensor(0.5"),
     "option that does nothing": buffer("StepIsCapacity", "options change something", "changes nothing"),
 }
+JACOBIAN = "log det is the jacobians"
+BOUNDS = "both bounds agree"
+INVERSE = "noise is the inverse of values"
+BACK = "data come back from their noise"
+ROWS = "encoding is row by row"
+GENERATORS = {
+    "log_det negated": generator("Negated", JACOBIAN, "autograd's log |det d(z, x)/dε|"),
+    "log_det without a group": generator("ForgetsGroup", JACOBIAN, "of every group"),
+    "log_det averaged": generator("MeanLogDet", JACOBIAN, "Σ log σ over all values"),
+    "clamps": generator("Clamps", JACOBIAN, "before any clamp"),
+    "mean with noise": generator("NoisyMean", "mean is at no noise", "mean(ε) differs from decode"),
+    "mean without temperature": generator("ColdMean", "temperature scales the noise", "mean at temperatures"),
+    "KL of the batch": generator("KlOfTheBatch", ROWS, "average nothing over the batch"),
+    "mean over pixels": generator("MeanLogPx", BOUNDS, "average neither over batch nor dimensions"),
+    "KL without entropy": generator("KlWithoutEntropy", BOUNDS, "log_px − Σ kl"),
+    "one KL for all groups": generator(
+        "OneKl", "elbo has a term for each group", "kl of 6 examples has shape"
+    ),
+    "KL turned": generator("Turned", "elbo has a term for each group", "0 or more"),
+    "residual drawn anew": generator("FreshResidual", BACK, "decode(encode(x)).x differs from x"),
+    "encodes z and not ε": generator("EncodesLatents", BACK, "ε_g = (z_g − μ_g) / σ_g"),
+    "weight without prior": generator("WeightWithoutPrior", BOUNDS, "that of log_weight"),
+    "dead group": generator("DeadGroup", "gives data", 'does not depend on the noise group "z1"'),
+    "batch statistics": generator("BatchStatistics", "rows are independent", "the other rows change"),
+    "frozen is itself": generator(
+        "FrozenIsItself", "frozen is the same map", "when the generator's weights do"
+    ),
+    "wrong inverse": generator("WrongInverse", INVERSE, 'in group "z1"'),
+    "log_det of the inverse": generator("InverseLogDet", INVERSE, "noise says log_det"),
+    "global posterior": generator("GlobalPosterior", ROWS, "global generator of torch"),
+    "shared posterior": generator("SharedPosterior", ROWS, "with the batch it is in"),
+    "mean posterior": generator("MeanPosterior", ROWS, "the same with another stream"),
+    "x first": generator("XFirst", "is a generator", "latents, coarse to fine"),
+    "converts in place": generator("ConvertsInPlace", BACK, "writes into its data"),
+    "wrong units": generator("WrongUnits", BACK, "differs from x"),
+    "stays in training mode": generator("StaysInTraining", "recalibration is sound", "leaves another mode"),
+    "units averaged": generator("UnitsAveraged", "units add up to their group", "the same"),
+    "detached noise": generator("DetachedNoise", "gradients are true", "not connected with its input z0"),
+    "half the KL": generator("HalfTheKl", "weights give the density", "the KL with coefficient 1"),
+}
 
 MUTANTS = {
     **{f"energy: {name}": m for name, m in ENERGIES.items()},
@@ -214,6 +258,7 @@ MUTANTS = {
     **{f"features: {name}": m for name, m in FEATURES.items()},
     **{f"metric: {name}": m for name, m in METRICS.items()},
     **{f"buffer: {name}": m for name, m in BUFFERS.items()},
+    **{f"generator: {name}": m for name, m in GENERATORS.items()},
 }
 HEALTHY = {
     "energy": energy("Healthy", "", ""),
@@ -223,4 +268,7 @@ HEALTHY = {
     "features": features("Healthy", "", ""),
     "metric": metric("Healthy", "", ""),
     "buffer": buffer("Healthy", "", ""),
+    "generator": generator("Healthy", "", ""),
+    "generator of one group": generator("Half", "", ""),
+    "generator without encoder": generator("Affine", "", ""),
 }

@@ -14,7 +14,6 @@ from vaebm_toolkit.registry import OWN, discover
 from vaebm_toolkit.testing import ContractError
 from vaebm_toolkit.testing.checking import check
 
-READY = ("energy", "sampler", "generator", "dataset", "metric", "features", "buffer")
 VARIANTS: dict[str, list[dict[str, Any]]] = {
     "energy/resnet": [{"norm": "spectral"}, {"batch_norm": True}],
     "energy/igebm": [{"classes": 3}, {"classes": 3, "label": 1}, {"bound": "all", "iterations": 3}],
@@ -25,9 +24,7 @@ VARIANTS: dict[str, list[dict[str, Any]]] = {
     "sampler/data-ld": [{"grad_clip": "none"}, {"clamp": False}],
 }
 PARTS = {
-    f"{kind}/{name}": part
-    for (kind, name), part in discover().parts.items()
-    if part.distribution in OWN and kind in READY
+    f"{kind}/{name}": part for (kind, name), part in discover().parts.items() if part.distribution in OWN
 }
 FILES = [n for n, p in PARTS.items() if {"path", "root"} & set(fields(p.component.options))]
 """Data sets that are read from files, which are no part of this project."""

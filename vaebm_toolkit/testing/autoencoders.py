@@ -87,7 +87,7 @@ def elbo_has_a_term_for_each_group(s: GeneratorSubject, shape: Shape, module: Au
         if value.shape != form:
             raise Fault(
                 f"{name} of 6 examples has shape {tuple(value.shape)}",
-                f"{form}: not averaged over the batch{f', a column for each of {groups}' if form[1:] else ''}",
+                f"{form}: one row for each{f', a column for each of {groups}' if form[1:] else ''}",
                 "Sum over each group: torch.stack([k.flatten(1).sum(1) for k in kl], 1).",
             )
         if not torch.isfinite(value).all():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from vaebm_toolkit import Component, frozen, ge, gt, opt
+from vaebm_toolkit import Component, frozen, ge, gt, opt, slot
 
 
 @frozen
@@ -49,6 +49,15 @@ class Mutant:
 @frozen
 class Seeded:
     seed: int = opt(0, "of what is drawn", check=ge(0))
+
+
+@frozen
+class Contrast:
+    generator: str = slot("generator", "mlp")
+    energy: str = slot("energy", "mlp")
+    sampler: str = slot("sampler", "latent-ld")
+    buffer: str = slot("buffer", "replay")
+    lr: float = opt(1e-3, "learning rate", check=gt(0))
 
 
 @frozen
@@ -224,7 +233,7 @@ GENERATORS = {
     "mean without temperature": generator("ColdMean", "temperature scales the noise", "mean at temperatures"),
     "KL of the batch": generator("KlOfTheBatch", ROWS, "average nothing over the batch"),
     "mean over pixels": generator("MeanLogPx", BOUNDS, "average neither over batch nor dimensions"),
-    "KL without entropy": generator("KlWithoutEntropy", BOUNDS, "log_px − Σ kl"),
+    "KL without entropy": generator("KlWithoutEntropy", "elbo has a term for each group", "0 or more"),
     "one KL for all groups": generator(
         "OneKl", "elbo has a term for each group", "kl of 6 examples has shape"
     ),
@@ -251,7 +260,34 @@ GENERATORS = {
     "half the KL": generator("HalfTheKl", "weights give the density", "the KL with coefficient 1"),
 }
 
+
+def trainer(factory: str, claim: str, words: str) -> Mutant:
+    return Mutant("trainer", f"trainers:{factory}", claim, words, Contrast)
+
+
+RESUMED, SOUND = "a stopped stage goes on bit for bit", "losses are sound"
+TRAINERS = {
+    "forgets the buffer": trainer("ForgetsBuffer", RESUMED, "stopped after"),
+    "forgets the average": trainer("ForgetsAverage", RESUMED, 'of the network "energy" ends elsewhere'),
+    "forgets the optimiser": trainer("ForgetsOptimiser", RESUMED, "stopped after"),
+    "saves objects": trainer("SavesObjects", RESUMED, "cannot be saved"),
+    "new optimiser": trainer("NewOptimiser", "each player has its optimiser", "a new one at each call"),
+    "optimiser of another": trainer(
+        "OptimiserOfTheGenerator", "each player has its optimiser", 'not those of "energy"'
+    ),
+    "moves the generator": trainer("MovesTheGenerator", "each loss moves its own player", 'of "generator"'),
+    "loss without weights": trainer("StepsItself", "each loss moves its own player", "does not move"),
+    "unknown player": trainer("WrongPlayer", SOUND, "'critic'"),
+    "a loss per row": trainer("SumOfRows", SOUND, "one finite number"),
+    "numbers for metrics": trainer("ItemMetrics", SOUND, "is a float"),
+    "global noise": trainer("GlobalNoise", "same stream same steps", "global generator of torch"),
+    "networks of another name": trainer("OtherName", "networks fit the parts", 'has "model"'),
+    "wrapped network": trainer("Wrapped", "networks fit the parts", "does not load"),
+    "no horizon": trainer("NoHorizon", "builds", "horizon"),
+}
+
 MUTANTS = {
+    **{f"trainer: {name}": m for name, m in TRAINERS.items()},
     **{f"energy: {name}": m for name, m in ENERGIES.items()},
     **{f"sampler: {name}": m for name, m in SAMPLERS.items()},
     **{f"dataset: {name}": m for name, m in DATASETS.items()},
@@ -261,6 +297,7 @@ MUTANTS = {
     **{f"generator: {name}": m for name, m in GENERATORS.items()},
 }
 HEALTHY = {
+    "trainer": trainer("Healthy", "", ""),
     "energy": energy("Healthy", "", ""),
     "sampler": sampler("Langevin", "", ""),
     "sampler with a test": sampler("Mala", "", ""),

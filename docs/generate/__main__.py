@@ -19,6 +19,7 @@ from vaebm_toolkit.registry import OWN, installed
 
 DOCS = Path(__file__).resolve().parents[1]
 COMMAND = "python docs/generate"
+INSTALL = "pip install -r requirements.txt -r requirements-dev.txt"
 BEGIN, END = "<!-- generated: shipped recipes -->", "<!-- end -->"
 NOTEBOOK = "vaebm_toolkit.notebook"
 NOTE = f"<!-- Generated from the code by: {COMMAND} -->\n"
@@ -37,6 +38,7 @@ def pages() -> dict[Path, str]:
         "hooks": api.hooks(),
         "toolkit": api.module_page("Declaring parts", "vaebm_toolkit", api.DECLARING, but=NOTEBOOK),
         "contracts": api.module_page("Contracts", "vaebm_toolkit.core", api.COMPUTING),
+        "testing": api.module_page("Contract tests", "vaebm_toolkit.testing", api.TESTING),
         "notebook": api.module_page("Python", "vaebm_toolkit", api.USING, NOTEBOOK),
     }
     found = {DOCS / "reference" / f"{name}.md": NOTE + text for name, text in reference.items()}
@@ -55,7 +57,7 @@ def missing() -> list[str]:
 
 def main(check: bool) -> int:
     if lacking := missing():
-        print(f"Not installed: {', '.join(lacking)}. Install them: pip install -r requirements.txt")
+        print(f"Not installed: {', '.join(lacking)}. Install them: {INSTALL}")
         return 2
     stale = 0
     for file, text in pages().items():

@@ -25,6 +25,8 @@ imports torch."""
 USING = """\
 What `import vaebm_toolkit as vt` offers beside the plugin contract, imported when first used. With examples:
 [from Python](../python.md)."""
+TESTING = """\
+What a plugin's own tests call; `vaebm plugins check NAME` does the same."""
 COMPUTING = """\
 What computes: the contracts that parts fulfil, and the functions they share. What each contract promises,
 and how it is measured: [writing a plugin](../plugins.md#what-each-kind-promises)."""
@@ -66,7 +68,10 @@ def module_page(title: str, name: str, words: str, defined_in: str = "", but: st
 
 
 def by_source(module: ModuleType) -> dict[ModuleType, list[str]]:
-    """Module -> the names of `__all__` that it defines: the contracts first, then as they are imported."""
+    """Module -> the names of `__all__` that it defines: the contracts first, then as they are imported.
+
+    What the module defines itself stands before all.
+    """
     tree = ast.parse(inspect.getsource(module))
     origin = {
         alias.asname or alias.name: statement.module
@@ -83,9 +88,10 @@ def by_source(module: ModuleType) -> dict[ModuleType, list[str]]:
             home = importlib.import_module(source)
             place = list(definitions(home))
             found[home] = sorted(names, key=lambda n: place.index(n) if n in place else len(place))
-    if lost := set(module.__all__) - set(origin):
+    rest = [n for n in definitions(module) if n in module.__all__ and n not in origin]
+    if lost := set(module.__all__) - set(origin) - set(rest):
         raise LookupError(f"{module.__name__} does not import {', '.join(sorted(lost))} by name")
-    return found
+    return {module: rest, **found} if rest else found
 
 
 def entry(name: str, module: ModuleType, public: Sequence[str] = ()) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import inspect
 import re
 from collections.abc import Sequence
@@ -41,17 +42,25 @@ def fenced(text: str, language: str = "text") -> str:
 
 def docstring(text: str | None) -> str:
     """A docstring as Markdown: paragraphs, and blocks of code where it is indented, aligned or a session."""
+    text = re.sub(r"(^ {4}.*)\n\n(?= {4})", r"\1\n    \n", inspect.cleandoc(text or ""), flags=re.MULTILINE)
     out: list[str] = []
-    for block in re.split(r"\n\s*\n", inspect.cleandoc(text or "")):
-        if not block.strip():
-            continue
+    for block in text.split("\n\n"):
         if block.startswith("    ") or re.match(r"\w+  +\S", block):
-            out.append(fenced(inspect.cleandoc("\n" + block)))
+            lines = inspect.cleandoc("\n" + block)
+            out.append(fenced(lines, "python" if is_python(lines) else "text"))
         elif block.lstrip().startswith(">>>"):
             out.append(fenced(block, "pycon"))
-        else:
+        elif block.strip():
             out.append(escaped(block))
     return "\n\n".join(out)
+
+
+def is_python(text: str) -> bool:
+    try:
+        ast.parse(text)
+    except SyntaxError:
+        return False
+    return True
 
 
 def page(title: str, *blocks: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import os
 import re
@@ -36,6 +37,7 @@ def commands(page: Path) -> list[str]:
 def vaebm(args: list[str], monkeypatch: pytest.MonkeyPatch) -> int:
     """`vaebm …` in this process, a training with as few steps and as small networks as there can be."""
     if args[1] == "run" and not {"--resume", "--dry-run"} & set(args):
+        args = without_lengths(args)
         short = shlex.split(SHORT)
         taken = ["--generator", "--pretrain"] if {"--generator-from", "--energy-from"} & set(args) else []
         taken += ["--energy"] if {"--energy-from", "--energy"} & set(args) else []
@@ -50,6 +52,12 @@ def vaebm(args: list[str], monkeypatch: pytest.MonkeyPatch) -> int:
     except SystemExit as e:
         return int(e.code or 0)
     return 0
+
+
+def without_lengths(args: list[str]) -> list[str]:
+    """Without the lengths of stages that the line gives, and their values."""
+    lengths = [i for i, a in enumerate(args) if re.fullmatch(r"--(pretrain|trainer)\.(steps|epochs)", a)]
+    return [a for i, a in enumerate(args) if i not in lengths and i - 1 not in lengths]
 
 
 def install(folder: Path, site: Path) -> int:
@@ -72,6 +80,9 @@ def execute(line: str, monkeypatch: pytest.MonkeyPatch) -> int:
     """The exit code of a console line."""
     args = shlex.split(line)
     match args:
+        case ["vaebm", *_, ">", file]:
+            with open(file, "w", encoding="utf-8") as out, contextlib.redirect_stdout(out):
+                return vaebm(args[:-2], monkeypatch)
         case ["vaebm", *_]:
             return vaebm(args, monkeypatch)
         case ["pip", "install", "-e", folder]:

@@ -14,7 +14,7 @@ from vaebm_toolkit import hookspecs
 
 ROOT = Path(__file__).parents[2]
 REFERENCE = ROOT / "docs/reference"
-MODULES = ("vaebm_toolkit", "vaebm_toolkit.core")
+MODULES = ("vaebm_toolkit", "vaebm_toolkit.core", "vaebm_toolkit.testing")
 NAMES = [(m, n) for m in MODULES for n in importlib.import_module(m).__all__]
 
 

@@ -82,6 +82,18 @@ def test_a_run_and_a_file_are_recipes_too(run: Path, tmp_path: Path) -> None:
     assert str(vt.resolve(run)) == str(vt.resolve(file)) == str(vt.resolve(str(file))) == stored
 
 
+def test_a_run_called_like_a_recipe_is_not_in_the_way(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shipped = str(vt.resolve("digits"))
+    (tmp_path / "digits").mkdir()
+    (tmp_path / "digits" / "recipe.toml").write_text((run / "recipe.toml").read_text())
+    monkeypatch.chdir(tmp_path)
+    assert str(vt.resolve("digits")) == shipped
+    for folder in (Path("digits"), "./digits"):
+        assert str(vt.resolve(folder)) == str(vt.load(run).recipe) != shipped
+
+
 def test_torch_is_imported_when_it_is_needed() -> None:
     code = (
         "import sys\n"

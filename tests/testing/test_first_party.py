@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from PIL import Image
 
+from vaebm_toolkit.options import fields
 from vaebm_toolkit.registry import OWN, discover
+from vaebm_toolkit.testing import ContractError
 from vaebm_toolkit.testing.checking import check
 
-READY = ("energy", "sampler")
+READY = ("energy", "sampler", "generator", "dataset", "metric", "features", "buffer")
 VARIANTS: dict[str, list[dict[str, Any]]] = {
     "energy/resnet": [{"norm": "spectral"}, {"batch_norm": True}],
     "energy/igebm": [{"classes": 3}, {"classes": 3, "label": 1}, {"bound": "all", "iterations": 3}],
     "energy/mlp": [{"depth": 3}],
+    "buffer/replay": [{"mode": "fifo"}, {"keep": "z"}, {"capacity": 5}],
+    "dataset/digits": [{"pad": 1}],
     "sampler/latent-ld": [{"noise_scale": 0.02}, {"grad_clip": 1.0}],
     "sampler/data-ld": [{"grad_clip": "none"}, {"clamp": False}],
 }
@@ -22,11 +29,31 @@ PARTS = {
     for (kind, name), part in discover().parts.items()
     if part.distribution in OWN and kind in READY
 }
+FILES = [n for n, p in PARTS.items() if {"path", "root"} & set(fields(p.component.options))]
+"""Data sets that are read from files, which are no part of this project."""
 
 
-@pytest.mark.parametrize("name", PARTS)
+@pytest.mark.parametrize("name", [n for n in PARTS if n not in FILES])
 def test_by_default(name: str) -> None:
     check(PARTS[name], None)
+
+
+@pytest.mark.parametrize("name", ["dataset/image-folder", "dataset/npz"])
+def test_on_files(name: str, tmp_path: Path) -> None:
+    images = np.random.default_rng(0).integers(0, 256, (60, 8, 8, 3), dtype=np.uint8)
+    np.savez(tmp_path / "images.npz", images=images, labels=np.arange(60) % 3)
+    (tmp_path / "folder").mkdir()
+    for i, image in enumerate(images):
+        Image.fromarray(image).save(tmp_path / "folder" / f"{i}.png")
+    path = tmp_path / ("images.npz" if name == "dataset/npz" else "folder")
+    check(PARTS[name], None, options={"path": str(path), "flip": True})
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_without_files_it_says_what_it_needs(name: str, tmp_path: Path) -> None:
+    gone = {"root": str(tmp_path / "gone")} if "root" in fields(PARTS[name].component.options) else {}
+    with pytest.raises(ContractError, match="cannot be read with these options"):
+        check(PARTS[name], None, options=gone)
 
 
 @pytest.mark.parametrize(

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from vaebm_toolkit import Component, frozen, slot
+from vaebm_toolkit import Component, frozen, ge, opt, slot
 
 
 @frozen
 class FrechetOptions:
     features: str = slot("features", "pixels", "the space that it is measured in")
+
+
+@frozen
+class ClassifierOptions:
+    steps: int = opt(1000, "training steps of the classifier", check=ge(1))
 
 
 COMPONENTS = (
@@ -46,6 +51,8 @@ COMPONENTS = (
         kind="features",
         name="classifier",
         factory="vaebm_toolkit.builtin.spaces:ClassifierFeatures",
+        options=ClassifierOptions,
+        example={"steps": 20},
         summary="the last hidden layer of a small classifier trained on the data's labels",
     ),
 )

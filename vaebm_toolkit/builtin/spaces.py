@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from vaebm_toolkit.builtin.metrics import ClassifierOptions
 from vaebm_toolkit.core import Dataset, Features
 from vaebm_toolkit.evaluation.classifier import Classifier, labels_of, train_classifier
 
@@ -26,14 +27,14 @@ class Pixels(Features):
 class ClassifierFeatures(Features):
     """The last hidden layer of a small classifier, (B, 64), fitted to the data's labels at the first use."""
 
-    def __init__(self, options: None, dataset: Dataset) -> None:
+    def __init__(self, options: ClassifierOptions, dataset: Dataset) -> None:
         labels_of(dataset)  # refuses data without labels
-        self.dataset = dataset
+        self.dataset, self.steps = dataset, options.steps
 
     @functools.cached_property
     def trained(self) -> tuple[Classifier, float]:
         """The classifier and its accuracy on the test split."""
-        return train_classifier(self.dataset)
+        return train_classifier(self.dataset, steps=self.steps)
 
     @property
     def about(self) -> Mapping[str, Any]:  # type: ignore[override]

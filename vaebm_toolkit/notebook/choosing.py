@@ -116,7 +116,8 @@ def tables_of(source: Source) -> dict[str, Table]:
     if isinstance(source, Mapping):
         return plain(source)
     inside = Path(source, RECIPE)
-    return recipe_files.read(inside if inside.is_file() else source)
+    named = isinstance(source, str) and source in recipe_files.shipped()  # whatever a folder here is called
+    return recipe_files.read(inside if inside.is_file() and not named else source)
 
 
 def plain(tables: Tables) -> dict[str, Table]:

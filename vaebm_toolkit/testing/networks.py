@@ -73,6 +73,9 @@ class NetworkSubject(Subject):
             raise Skip("It works with no data that were tried.")
         return [s for s in works if len(s) == 1][:1] + [s for s in works if len(s) != 1][:1]
 
+    def differentiable(self, module: Any) -> None:
+        """Skip where the output is not meant to be differentiated in the input."""
+
     def module(self, shape: Shape, dtype: torch.dtype = torch.float64) -> Any:
         """A network whose weights are not those of a start, in eval mode."""
         built = self.build(dtype=dtype, shape=shape)
@@ -232,6 +235,7 @@ def input_is_left_alone(s: NetworkSubject, shape: Shape) -> str | None:
 def gradients_are_true(s: NetworkSubject, shape: Shape) -> str | None:
     """Autograd's gradient in the input is that of finite differences, and it is not 0 everywhere."""
     module, rows = s.module(shape), s.rows(shape, 12)
+    s.differentiable(module)
     names = list(rows) if isinstance(rows, dict) else [""]
     values = [v.detach() for v in (rows.values() if isinstance(rows, dict) else [rows])]
     rng = s.rng("direction")

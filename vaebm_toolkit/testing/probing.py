@@ -130,10 +130,11 @@ class Probe:
                 if one != two:
                     return True
                 i += 1
+            more = b.at(i)
             if a.refused != b.refused:
                 if a.refused or text:
                     return True
-            elif not a.refused and b.at(i) is not None:
+            elif more is not None:
                 return True
         return False
 
@@ -145,14 +146,21 @@ def idle_options(probe: Probe) -> list[tuple[str, list[Any]]]:
     declared = {key: f for key, f in fields(cls).items() if not f.unseen}
     now = {key: getattr(s.options(), key) for key in declared}
     others = {key: alternatives(cls, f, now[key]) for key, f in declared.items()}
+    order = list(declared)
     idle = []
     for key, values in others.items():
         text = str in (declared[key].type, *typing.get_args(declared[key].type))
-        tables = [{}, *({k: v} for k, few in others.items() if k != key for v in few[:4])][: CONTEXTS + 1]
+        contexts = [(k, v) for k, few in others.items() if k != key for v in few[:4]]
+        # what has a few named values decides what others mean more often than a number does, and its
+        # neighbours' most of all
+        contexts.sort(
+            key=lambda c: (not isinstance(c[1], (bool, str)), abs(order.index(c[0]) - order.index(key)))
+        )
+        tables = [{}, *({k: v} for k, v in contexts[:CONTEXTS])]
         seen = any(
             probe.differs({**s.table, **context}, {**s.table, **context, key: value}, text)
             for context in tables
-            for value in (values if not context else values[:4])
+            for value in (values[:2] if context else values)
         )
         if not seen:
             idle.append((key, values))
@@ -176,7 +184,7 @@ def options_change_something(probe: Probe) -> str | None:
     return f"{len(declared) - len(unseen)} options" + (f"; unseen: {', '.join(unseen)}" if unseen else "")
 
 
-def allowed_values_work(probe: Probe, limit: int = 3) -> str | None:
+def allowed_values_work(probe: Probe, limit: int = 2) -> str | None:
     s = probe.subject
     cls = s.component.options
     tried = 0

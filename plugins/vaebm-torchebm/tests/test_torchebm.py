@@ -154,6 +154,15 @@ def test_start_is_left_alone_and_types_are_kept(sampler, device):
 
 
 @each
+def test_groups_of_different_precision_keep_theirs(sampler, device):
+    start = standard_normal(GROUPS, 3, stream(0, device=device))
+    start["z1"] = start["z1"].float()
+    end = run_chain(sampler, start, density, stream(1, device=device))
+    assert {k: v.dtype for k, v in end.items()} == {k: v.dtype for k, v in start.items()}
+    assert (end["z1"] != start["z1"]).any()
+
+
+@each
 def test_diagnostics_are_scalars_on_the_device(sampler, device):
     _, found = sampler.step(
         standard_normal(GROUPS, 3, stream(0, device=device)), density, stream(1, device=device)

@@ -46,12 +46,26 @@ class Mutant:
         )
 
 
+@frozen
+class Seeded:
+    seed: int = opt(0, "of what is drawn", check=ge(0))
+
+
+@frozen
+class Capacity:
+    capacity: int = opt(64, "rows", check=ge(1))
+
+
 def energy(factory: str, claim: str, words: str, options: type = Width) -> Mutant:
     return Mutant("energy", f"energies:{factory}", claim, words, options)
 
 
 def sampler(factory: str, claim: str, words: str, options: type = Chain) -> Mutant:
     return Mutant("sampler", f"samplers:{factory}", claim, words, options)
+
+
+def generator(factory: str, claim: str, words: str) -> Mutant:
+    return Mutant("generator", f"generators:{factory}", claim, words, Width)
 
 
 ENERGIES = {
@@ -123,12 +137,138 @@ SAMPLERS = {
     "inverted test": sampler("InvertedTest", BALANCE, "standard errors"),
 }
 
+
+def dataset(factory: str, claim: str, words: str) -> Mutant:
+    return Mutant("dataset", f"datasets:{factory}", claim, words, Seeded)
+
+
+def features(factory: str, claim: str, words: str) -> Mutant:
+    return Mutant("features", f"features:{factory}", claim, words)
+
+
+def metric(factory: str, claim: str, words: str) -> Mutant:
+    return Mutant("metric", f"metrics:{factory}", claim, words)
+
+
+def buffer(factory: str, claim: str, words: str) -> Mutant:
+    return Mutant("buffer", f"buffers:{factory}", claim, words, Capacity)
+
+
+BY_INDEX = "examples go by index"
+DATASETS = {
+    "bytes": dataset("Bytes", "values are within bounds", "values from 0 to 25"),
+    "divided twice": dataset("DividedTwice", "values are within bounds", "Divide by 255 once"),
+    "float64": dataset("Doubles", "examples have the shape", "torch.float64"),
+    "channels last": dataset("ChannelsLast", "examples have the shape", "permute(0, 3, 1, 2)"),
+    "augments without a stream": dataset("AlwaysAugments", BY_INDEX, "global generator of torch"),
+    "a stream of its own": dataset("OwnStream", "augmentation follows the stream", "two streams of one seed"),
+    "sorts the indices": dataset("Sorted", BY_INDEX, "the order it is asked for in"),
+    "normalised by the batch": dataset("NormalisedByBatch", BY_INDEX, "depends on the batch"),
+    "views": dataset("Views", "batches are copies", "changes the data set"),
+    "test is train": dataset("TestIsTrain", "splits are apart", "100% of the test examples"),
+    "shuffled anew": dataset("ShuffledAnew", "is the same when built again", "other examples"),
+    "labels as floats": dataset("LabelsAsFloats", "labels fit", "torch.float32"),
+    "labels from -1": dataset("LabelsFromOne", "labels fit", "from -1"),
+    "NaN": dataset("NotFinite", "examples have the shape", "not finite"),
+}
+FEATURES = {
+    "normalised by the batch": features("NormalisedByBatch", "examples are independent", "when"),
+    "others each time": features("OtherEachTime", "same examples same features", "is built again"),
+    "noise": features("Noisy", "same examples same features", "global generator of torch"),
+    "not flat": features("Unflattened", "gives a point for each example", "End with .flatten(1)"),
+    "in place": features("InPlace", "same examples same features", "writes into its input"),
+    "constant": features("Constant", "examples are told apart", "the same features"),
+    "whole numbers": features("Whole", "gives a point for each example", "torch.int64"),
+    "silent": features("Silent", "says what it is", "about is {}"),
+}
+METRICS = {
+    "mean of batches": metric("MeanOfBatches", "batches do not matter", "in batches of 7"),
+    "tensors": metric("Tensors", "figures are numbers", "is a Tensor"),
+    "NaN": metric("NotANumber", "figures are numbers", "is nan"),
+    "reads twice": metric("ReadsTwice", "batches do not matter", "as a generator"),
+    "remembers": metric("Remembers", "keeps nothing of other samples", "after other samples"),
+    "global draws": metric("GlobalDraws", "batches do not matter", "global generator of torch"),
+    "ignores the samples": metric("IgnoresSamples", "tells data from noise", "noise gets"),
+    "writes": metric("Writes", "leaves samples alone", "writes into the samples"),
+    "no protocol": metric("NoProtocol", "says how it measured", "protocol is {}"),
+    "crashes on vectors, unsaid": metric("CrashesOnVectors", "figures are numbers", "IndexError"),
+}
+BUFFERS = {
+    "references": buffer("References", "stores copies", "written into"),
+    "graphs": buffer("Graphs", "leaves no graph", "carries a graph"),
+    "views": buffer("DrawsViews", "stores copies", "written into"),
+    "an index per group": buffer("IndexPerGroup", "rows come back whole", "all groups of a row"),
+    "never draws": buffer("NeverDraws", "rows come back whole", "no stored row was ever drawn"),
+    "global draws": buffer("GlobalDraws", "same stream same draws", "global generator of torch"),
+    "forgets": buffer("Forgets", "resumes", "after 1 rounds"),
+    "forgets the order": buffer("ForgetsOrder", "resumes", "differs in group"),
+    "grows": buffer("Grows", "does not grow for ever", "bytes after"),
+    "float32": buffer("Singles", "draws keep the form", "torch.float64"),
+    "rounds": buffer("Rounds", "rows come back whole", "never pushed"),
+    "shuffles": buffer("Shuffles", "builds", "not the fresh one"),
+    "sorts the groups": buffer("Sorted", "draws keep the form", "Return all groups, in order"),
+    "tensor metrics": buffer("TensorMetrics", "metrics are numbers", "tensor(0.5"),
+    "option that does nothing": buffer("StepIsCapacity", "options change something", "changes nothing"),
+}
+JACOBIAN = "log det is the jacobians"
+BOUNDS = "both bounds agree"
+INVERSE = "noise is the inverse of values"
+BACK = "data come back from their noise"
+ROWS = "encoding is row by row"
+GENERATORS = {
+    "log_det negated": generator("Negated", JACOBIAN, "autograd's log |det d(z, x)/dε|"),
+    "log_det without a group": generator("ForgetsGroup", JACOBIAN, "of every group"),
+    "log_det averaged": generator("MeanLogDet", JACOBIAN, "Σ log σ over all values"),
+    "clamps": generator("Clamps", JACOBIAN, "before any clamp"),
+    "mean with noise": generator("NoisyMean", "mean is at no noise", "mean(ε) differs from decode"),
+    "mean without temperature": generator("ColdMean", "temperature scales the noise", "mean at temperatures"),
+    "KL of the batch": generator("KlOfTheBatch", ROWS, "average nothing over the batch"),
+    "mean over pixels": generator("MeanLogPx", BOUNDS, "average neither over batch nor dimensions"),
+    "KL without entropy": generator("KlWithoutEntropy", BOUNDS, "log_px − Σ kl"),
+    "one KL for all groups": generator(
+        "OneKl", "elbo has a term for each group", "kl of 6 examples has shape"
+    ),
+    "KL turned": generator("Turned", "elbo has a term for each group", "0 or more"),
+    "residual drawn anew": generator("FreshResidual", BACK, "decode(encode(x)).x differs from x"),
+    "encodes z and not ε": generator("EncodesLatents", BACK, "ε_g = (z_g − μ_g) / σ_g"),
+    "weight without prior": generator("WeightWithoutPrior", BOUNDS, "that of log_weight"),
+    "dead group": generator("DeadGroup", "gives data", 'does not depend on the noise group "z1"'),
+    "batch statistics": generator("BatchStatistics", "rows are independent", "the other rows change"),
+    "frozen is itself": generator(
+        "FrozenIsItself", "frozen is the same map", "when the generator's weights do"
+    ),
+    "wrong inverse": generator("WrongInverse", INVERSE, 'in group "z1"'),
+    "log_det of the inverse": generator("InverseLogDet", INVERSE, "noise says log_det"),
+    "global posterior": generator("GlobalPosterior", ROWS, "global generator of torch"),
+    "shared posterior": generator("SharedPosterior", ROWS, "with the batch it is in"),
+    "mean posterior": generator("MeanPosterior", ROWS, "the same with another stream"),
+    "x first": generator("XFirst", "is a generator", "latents, coarse to fine"),
+    "converts in place": generator("ConvertsInPlace", BACK, "writes into its data"),
+    "wrong units": generator("WrongUnits", BACK, "differs from x"),
+    "stays in training mode": generator("StaysInTraining", "recalibration is sound", "leaves another mode"),
+    "units averaged": generator("UnitsAveraged", "units add up to their group", "the same"),
+    "detached noise": generator("DetachedNoise", "gradients are true", "not connected with its input z0"),
+    "half the KL": generator("HalfTheKl", "weights give the density", "the KL with coefficient 1"),
+}
+
 MUTANTS = {
     **{f"energy: {name}": m for name, m in ENERGIES.items()},
     **{f"sampler: {name}": m for name, m in SAMPLERS.items()},
+    **{f"dataset: {name}": m for name, m in DATASETS.items()},
+    **{f"features: {name}": m for name, m in FEATURES.items()},
+    **{f"metric: {name}": m for name, m in METRICS.items()},
+    **{f"buffer: {name}": m for name, m in BUFFERS.items()},
+    **{f"generator: {name}": m for name, m in GENERATORS.items()},
 }
 HEALTHY = {
     "energy": energy("Healthy", "", ""),
     "sampler": sampler("Langevin", "", ""),
     "sampler with a test": sampler("Mala", "", ""),
+    "dataset": dataset("Healthy", "", ""),
+    "features": features("Healthy", "", ""),
+    "metric": metric("Healthy", "", ""),
+    "buffer": buffer("Healthy", "", ""),
+    "generator": generator("Healthy", "", ""),
+    "generator of one group": generator("Half", "", ""),
+    "generator without encoder": generator("Affine", "", ""),
 }

@@ -6,6 +6,11 @@ from vaebm_nvae.importing import ImportOptions
 from vaebm_nvae.options import NVAEOptions
 from vaebm_toolkit import Component, hookimpl
 
+SMALL = {
+    "channels": 4, "scales": 2, "groups": 2, "ada_groups": True, "latent": 2, "preprocess_cells": 1,
+    "postprocess_cells": 1, "cells_per_group_enc": 1, "cells_per_group_dec": 1,
+}  # fmt: skip
+
 
 @hookimpl
 def vaebm_components() -> Iterable[Component]:
@@ -15,6 +20,7 @@ def vaebm_components() -> Iterable[Component]:
         factory="vaebm_nvae.network:build",
         options=NVAEOptions,
         summary="Deep hierarchical VAE for images, VAEBM's generator",
+        example=SMALL,
         cite="Vahdat & Kautz, NVAE, NeurIPS 2020, arXiv 2007.03898",
         bibtex="vahdat2020nvae",
     )

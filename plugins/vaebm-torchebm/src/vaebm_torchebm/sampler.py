@@ -17,31 +17,31 @@ from vaebm_torchebm.options import HmcOptions, LangevinOptions
 
 
 class Energy(BaseModel):
-    """U(v) = −log density as an energy model of torchebm, on the groups of `like` as one vector (B, D)."""
+    """U(v) = −log density as an energy model of torchebm, on the groups of `like` as one vector (B, D).
+
+    Groups of different precision are computed in the highest among them, and come back in their own.
+    """
 
     def __init__(self, log_density: LogDensity, like: State) -> None:
-        first = next(iter(like.values()))
-        super().__init__(dtype=first.dtype, device=first.device)
-        self.log_density, self.like = log_density, like
+        start = flat(like)
+        super().__init__(dtype=start.dtype, device=start.device)
+        self.log_density, self.like, self.start = log_density, like, start
         self.sizes = [v[0].numel() for v in like.values()]
         self.log_prob: Tensor | None = None
         """(B,), where the gradient was first asked for: at the chain's position"""
-        self.finite = torch.ones(len(first), dtype=torch.bool, device=first.device)
+        self.finite = torch.ones(len(start), dtype=torch.bool, device=start.device)
         """(B,), whether every gradient so far was"""
 
-    def flat(self, state: State) -> Tensor:
-        return torch.cat([v.flatten(1) for v in state.values()], 1)
-
-    def state(self, flat: Tensor) -> State:
-        parts = flat.split(self.sizes, 1)
-        return {k: part.view_as(v) for (k, v), part in zip(self.like.items(), parts, strict=True)}
+    def state(self, x: Tensor) -> State:
+        parts = zip(self.like.items(), x.split(self.sizes, 1), strict=True)
+        return {name: part.view_as(v).to(v.dtype) for (name, v), part in parts}
 
     def forward(self, x: Tensor) -> Tensor:
         return -self.log_density(self.state(x))
 
     def gradient(self, x: Tensor, model_kwargs: dict[str, object] | None = None) -> Tensor:
         log_prob, score = value_and_grad(self.log_density, self.state(x))
-        slope = self.flat(score)
+        slope = flat(score)
         self.log_prob = log_prob if self.log_prob is None else self.log_prob
         self.finite &= torch.isfinite(slope).all(1)
         return slope.neg_()
@@ -60,14 +60,13 @@ class Bridge(Sampler):
         self, state: State, log_density: LogDensity, rng: torch.Generator
     ) -> tuple[State, Mapping[str, Tensor]]:
         energy = Energy(log_density, state)
-        start = energy.flat(state)
         with Draws(rng):
-            end = self.made(energy).sample(x=start, n_steps=1, generator=rng)
-        end, diagnostics = self.finished(start, end, energy)
+            end = self.made(energy).sample(x=energy.start, n_steps=1, generator=rng)
+        end, diagnostics = self.finished(end, energy)
         assert energy.log_prob is not None, "every kernel here takes gradients"
         return energy.state(end), {"log_prob": energy.log_prob.mean(), **diagnostics}
 
-    def finished(self, start: Tensor, end: Tensor, energy: Energy) -> tuple[Tensor, Mapping[str, Tensor]]:
+    def finished(self, end: Tensor, energy: Energy) -> tuple[Tensor, Mapping[str, Tensor]]:
         """The new position, (B, D), and diagnostics. Default: what torchebm says."""
         return end, {}
 
@@ -118,10 +117,15 @@ class Hmc(Bridge):
             device=energy.device,
         )
 
-    def finished(self, start: Tensor, end: Tensor, energy: Energy) -> tuple[Tensor, Mapping[str, Tensor]]:
-        end = torch.where(energy.finite[:, None], end, start)
-        return end, {"accepted": (end != start).any(1).to(start).mean()}
+    def finished(self, end: Tensor, energy: Energy) -> tuple[Tensor, Mapping[str, Tensor]]:
+        end = torch.where(energy.finite[:, None], end, energy.start)
+        return end, {"accepted": (end != energy.start).any(1).to(end).mean()}
 
     def stationary_variance(self, precision: float) -> float | None:
         """1/λ: the accept step makes it exact. None is claimed where it would refuse nearly everything."""
         return None if self.step_size**2 * precision >= 4 else 1 / precision
+
+
+def flat(state: State) -> Tensor:
+    """All groups as one vector, (B, D)."""
+    return torch.cat([v.flatten(1) for v in state.values()], 1)

@@ -1,10 +1,11 @@
 """The energy of VAEBM, trained against chains on h(x, z) ∝ p(x, z) exp(−E(x)) (Xiao et al., 2021)."""
 
+import copy
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from vaebm_toolkit import RecipeError, core
 
@@ -33,6 +34,16 @@ class ContrastTrainer(core.Trainer):
         self.sampler, self.buffer, self.energy_l2 = sampler, buffer, options.energy_l2
         self.players = {"energy": energy}
         self.optimizer = torch.optim.Adam(energy.parameters(), lr=options.lr)
+        self.average, self.ema = copy.deepcopy(energy).requires_grad_(False), options.ema
+
+    def prepare(self, batches: Iterator[Tensor], rng: torch.Generator) -> None:
+        """Before the first step of a stage: an energy may start from what data look like."""
+        self.energy.initialise(next(batches))
+        self.average.load_state_dict(self.energy.state_dict())
+
+    def networks(self) -> Mapping[str, nn.Module]:
+        """What samples come from: the moving average of the energy's weights."""
+        return {"energy": self.average}
 
     def optimizers(self) -> Mapping[str, torch.optim.Optimizer]:
         return {"energy": self.optimizer}
@@ -52,12 +63,15 @@ class ContrastTrainer(core.Trainer):
         gap = positive.mean() - negative.mean()
         loss = gap + self.energy_l2 * (positive.square().mean() + negative.square().mean())
         yield core.Update("energy", loss, {"energy_gap": gap})
+        core.update_average(self.average, self.energy, min(self.ema, (1 + step) / (10 + step)))
 
     def extra_state(self) -> dict[str, Any]:
         """Beside players and optimisers: a resumed run draws what an uninterrupted one would."""
-        return {"buffer": None if self.buffer is None else self.buffer.state_dict()}
+        buffer = None if self.buffer is None else self.buffer.state_dict()
+        return {"average": self.average.state_dict(), "buffer": buffer}
 
     def load_extra_state(self, state: Mapping[str, Any]) -> None:
+        self.average.load_state_dict(state["average"])
         if self.buffer is not None:
             self.buffer.load_state_dict(state["buffer"])
 

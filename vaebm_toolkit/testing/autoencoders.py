@@ -26,8 +26,7 @@ from vaebm_toolkit.testing.networks import per_shape
 from vaebm_toolkit.testing.subject import Shape
 
 ENCODER = Claims()
-EXAMPLES, DRAWS = 4, 200
-"""Examples, and posterior samples of each, for means of bounds."""
+EXAMPLES = 4
 PRIOR = 20_000
 """Samples of the prior, and of the posterior, for log p(x)."""
 
@@ -59,19 +58,25 @@ def examples(s: GeneratorSubject, shape: Shape, module: Autoencoder, n: int) -> 
     raise Skip("Its check_data refuses ordinary and binary data.")
 
 
+def repeated(s: GeneratorSubject, shape: Shape, module: Autoencoder) -> Tensor:
+    """EXAMPLES examples, each often enough for a mean over the posterior: 200 times an image."""
+    times = 200 if len(shape) == 3 else 3000
+    return examples(s, shape, module, EXAMPLES).repeat_interleave(times, 0)
+
+
 def draws(s: GeneratorSubject, shape: Shape) -> Mapping[str, Tensor]:
-    """DRAWS independent values of both bounds for each example, (N, DRAWS), and KL terms, (N, DRAWS, G)."""
+    """Independent values of both bounds for each example, (N, draws), and KL terms, (N, draws, G)."""
     if shape in s.bounds:
         return s.bounds[shape]
     module: Autoencoder = s.module(shape)
-    many = examples(s, shape, module, EXAMPLES).repeat_interleave(DRAWS, 0)
+    many = repeated(s, shape, module)
     with torch.no_grad():
         elbo, weight = module.elbo(many, s.rng("elbo")), module.log_weight(many, s.rng("weight"))
-    n = (EXAMPLES, DRAWS)
+    n = (EXAMPLES, -1)
     s.bounds[shape] = {
         "elbo": (elbo.log_px - elbo.kl.sum(1)).view(n),
         "log_weight": weight.view(n),
-        "kl": elbo.kl.view(*n, -1),
+        "kl": elbo.kl.view(*n, elbo.kl.shape[1]),
     }
     return s.bounds[shape]
 
@@ -87,7 +92,7 @@ def elbo_has_a_term_for_each_group(s: GeneratorSubject, shape: Shape, module: Au
         if value.shape != form:
             raise Fault(
                 f"{name} of 6 examples has shape {tuple(value.shape)}",
-                f"{form}: one row for each{f', a column for each of {groups}' if form[1:] else ''}",
+                f"{form}: one for each example" + (f" and each of {groups}" if form[1:] else ""),
                 "Sum over each group: torch.stack([k.flatten(1).sum(1) for k in kl], 1).",
             )
         if not torch.isfinite(value).all():
@@ -135,9 +140,8 @@ def weights_give_the_density(s: GeneratorSubject, shape: Shape, module: Autoenco
     z = latent[0]
     eps = {z: randn((PRIOR, *module.groups[z]), s.rng("prior"))}
     with torch.no_grad():
-        if difference(
-            module.values({**eps, "x": randn((PRIOR, *module.groups["x"]), s.rng("x"))})[z], eps[z]
-        ):
+        for_data = randn((PRIOR, *module.groups["x"]), s.rng("x"))
+        if difference(module.values({**eps, "x": for_data})[z], eps[z]):
             raise Skip("Its latents are not standard normal.")
         gaps = []
         for i in range(len(x)):

@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from vaebm_toolkit.core import Autoencoder
-from vaebm_toolkit.testing.autoencoders import DRAWS, EXAMPLES, draws, examples, with_encoder
+from vaebm_toolkit.testing.autoencoders import draws, examples, repeated, with_encoder
 from vaebm_toolkit.testing.claims import Claims, Fault, Skip
 from vaebm_toolkit.testing.maps import GeneratorSubject
 from vaebm_toolkit.testing.measure import (
@@ -32,8 +32,7 @@ def units_add_up_to_their_group(s: GeneratorSubject, shape: Shape, module: Autoe
     if not module.kl_units(x, s.rng("units")):
         raise Skip("It gives no KL of units.")
     with torch.no_grad():
-        many = examples(s, shape, module, EXAMPLES).repeat_interleave(DRAWS, 0)
-        units = module.kl_units(many, s.rng("units"))
+        units = module.kl_units(repeated(s, shape, module), s.rng("units"))
     kl = draws(s, shape)["kl"].flatten(0, 1)
     latents = [name for name in module.groups if name != "x"]
     for name, found in units.items():

@@ -28,6 +28,7 @@ NOTE = f"<!-- Generated from the code by: {COMMAND} -->\n"
 def pages() -> dict[Path, str]:
     """File -> what it has to hold."""
     import api
+    from claims import claims
     from commands import commands
     from parts import parts, recipe_tables, shipped
 
@@ -39,6 +40,7 @@ def pages() -> dict[Path, str]:
         "toolkit": api.module_page("Declaring parts", "vaebm_toolkit", api.DECLARING, but=NOTEBOOK),
         "contracts": api.module_page("Contracts", "vaebm_toolkit.core", api.COMPUTING),
         "testing": api.module_page("Contract tests", "vaebm_toolkit.testing", api.TESTING),
+        "claims": claims(),
         "notebook": api.module_page("Python", "vaebm_toolkit", api.USING, NOTEBOOK),
     }
     found = {DOCS / "reference" / f"{name}.md": NOTE + text for name, text in reference.items()}

@@ -27,9 +27,10 @@ class Newest(Buffer):
         ends = {name: v.to(first.device)[index] for name, v in self.ends.items()}
         return {name: torch.where(rows(stored, v), ends[name], v) for name, v in fresh.items()}
 
+    @torch.no_grad()
     def push(self, state: State) -> None:
         held = {name: self.ends.get(name, v[:0]).to(v.device) for name, v in state.items()}
-        self.ends = {name: torch.cat([held[name], v.detach()])[-self.capacity :] for name, v in state.items()}
+        self.ends = {name: torch.cat([held[name], v])[-self.capacity :] for name, v in state.items()}
 
     def __len__(self) -> int:
         return len(next(iter(self.ends.values()), ()))

@@ -12,7 +12,11 @@ from vaebm_toolkit.testing import component
 
 def claims() -> str:
     """Every claim by kind, in the order in which they are measured."""
-    found = ["# Claims\n", "What `vaebm plugins check` and `vaebm_toolkit.testing` measure.\n", "## Every part\n"]
+    found = [
+        "# Claims\n",
+        "What `vaebm plugins check` and `vaebm_toolkit.testing` measure.\n",
+        "## Every part\n",
+    ]
     found.append(rows(component.CLAIMS))
     for kind in KINDS:
         if kind == "importer":

@@ -64,9 +64,12 @@ class FileOptions(ImageOptions):
         "decode once into memory up to this size; above it, decode at every access",
         check=ge(0),
         unit="GiB",
+        unseen=True,
     )
     verify: bool = opt(
-        True, "decode every file before step 0 also where they do not fit in memory, to find bad ones"
+        True,
+        "decode every file before step 0 also where they do not fit in memory, to find bad ones",
+        unseen=True,
     )
 
 

@@ -43,8 +43,8 @@ SUBJECT = DatasetSubject
 
 
 def places(s: DatasetSubject) -> list[Any]:
-    """Where options are looked at: there is one place."""
-    return [None]
+    """Where options are looked at: there is one place, where the data can be read."""
+    return [None] if s.dataset else []
 
 
 def fingerprint(s: DatasetSubject, table: Mapping[str, Any], place: Any) -> Iterator[Any]:

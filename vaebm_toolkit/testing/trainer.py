@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from vaebm_toolkit.core import Horizon, Trainer, Update
 from vaebm_toolkit.errors import RecipeError
-from vaebm_toolkit.options import fields, slots
+from vaebm_toolkit.options import SlotInfo, fields, slots
 from vaebm_toolkit.registry import Registered, installed, load_factory
 from vaebm_toolkit.testing.claims import Claims, Fault, Skip
 from vaebm_toolkit.testing.measure import no_global_randomness, same_bits, states_differ
@@ -35,11 +35,12 @@ class TrainerSubject(Subject):
     def data_shape(self) -> Shape:
         return self.shape or (2,)
 
-    def part(self, kind: str, default: str) -> Any:
-        """A small part for a slot; None where it is left empty."""
+    def part(self, slot: SlotInfo) -> Any:
+        """A small part for a slot; None where it is usually left empty."""
+        kind, default = slot.kind, slot.default
         if kind == "dataset":
             return TinyDataset(self.data_shape, self.seed)
-        if default == "none" and kind not in SMALL:
+        if default == "none" and (slot.optional or kind not in SMALL):
             return None
         try:
             registered: Registered = installed().find(kind, SMALL.get(kind, default))
@@ -57,9 +58,7 @@ class TrainerSubject(Subject):
         """New parts for all slots, the same every time."""
         with settings(torch.float32, self.seed):
             return {
-                name: self.part(slot.kind, slot.default)
-                if slot.used(self.component.options or object, self.table)
-                else None
+                name: self.part(slot) if slot.used(self.component.options or object, self.table) else None
                 for name, slot in slots(self.component.options).items()
             }
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from vaebm_toolkit.core import State, randn, standard_normal, stream
+from vaebm_toolkit.core import State, rand, randn, standard_normal, stream
 from vaebm_toolkit.evaluation.annealing import Plan, forward, linear, reverse, sigmoidal
 from vaebm_toolkit.evaluation.density import log_mean_exp
 from vaebm_toolkit.evaluation.paths import DataNoise, Path, data_path, latent_path
@@ -219,6 +219,31 @@ def test_an_energy_alone(bounds: tuple[float, float] | None) -> None:
     assert abs(float(up.value) + log_z) < 4 * float(up.error)
     assert float(down.error) < 0.1
     assert float(up.error) < 0.1
+
+
+def test_any_base_that_can_be_sampled() -> None:
+    """From U(0, 1) with its walls to exp(−3 x₁ + x₂): Z = (1 − e⁻³)/3 · (e − 1)."""
+
+    def log_base(state: State) -> Tensor:
+        inside = ((state["x"] > 0) & (state["x"] < 1)).all(1)
+        return torch.where(inside, 0 * state["x"].sum(1), -math.inf)
+
+    path = Path(
+        log_base=log_base,
+        log_ratio=lambda state: state["x"] @ torch.tensor([-3.0, 1.0]),
+        sample_base=lambda n, rng: {"x": rand((n, 2), rng)},
+    )
+    plan, n = tuned(path, linear(10), stream(0)), 2000
+    down = log_mean_exp(forward(path, plan, n, stream(1)).log_weight)
+    log_z = math.log((1 - math.exp(-3)) / 3 * (math.e - 1))
+    assert abs(float(down.value) - log_z) < 4 * float(down.error)
+    u = rand((n, 2), stream(2))  # h by inversion of its distribution functions
+    x = torch.stack([-(1 - u[:, 0] * (1 - math.exp(-3))).log() / 3, (1 + u[:, 1] * (math.e - 1)).log()], 1)
+    found = reverse(path, plan, {"x": x}, stream(3))
+    assert bool(((found.end["x"] > 0) & (found.end["x"] < 1)).all())
+    up = log_mean_exp(found.log_weight)
+    assert abs(float(up.value) + log_z) < 4 * float(up.error)
+    assert float(up.error) < 0.05
 
 
 def test_noise_of_data_on_their_bounds_is_finite() -> None:

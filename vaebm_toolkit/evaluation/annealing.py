@@ -8,7 +8,6 @@ leave π_{β_k} as it is. E[w] = Z for any number of temperatures and any such t
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -113,8 +112,11 @@ def transitions(
     rng: torch.Generator,
 ) -> tuple[PathPoint, Tensor]:  # fmt: skip
     """`moves` transitions under π_β and their mean acceptance probability, 0-d."""
-    evaluate: Callable[[State], PathPoint] = lambda state: path.point(state, beta)  # noqa: E731
-    point, total = point.at(beta), 0.0
+
+    def evaluate(state: State) -> PathPoint:
+        return path.point(state, beta)
+
+    point, total = point.at(beta), torch.zeros((), dtype=torch.float64, device=point.log_prob.device)
     for _ in range(moves):
         factor = 1 + JITTER * (2 * rand(point.log_prob.shape, rng, like=point.log_prob) - 1)
         point, accepted = hmc_step(point, evaluate, step_size * factor, leapfrog, rng)

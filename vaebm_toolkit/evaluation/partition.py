@@ -16,7 +16,7 @@ from vaebm_toolkit.core.state import batch_size as count
 from vaebm_toolkit.core.state import rows
 from vaebm_toolkit.evaluation.annealing import Annealed, Plan, forward, reverse
 from vaebm_toolkit.evaluation.paths import Path
-from vaebm_toolkit.evaluation.weights import Mean, WeightStream
+from vaebm_toolkit.evaluation.weights import WeightStream
 
 BLOCK = 1024  # draws that share a stream: one stream each would cost more than a small energy
 
@@ -76,7 +76,7 @@ def by_samples(
         eps = path.sample_base(min(BLOCK, draws - first), stream(seed, "log Z", block, device=device))
         for part in torch.arange(count(eps), device=device).split(batch_size):
             weights.add(path.log_ratio(rows(eps, part)))
-    return _below(weights.result(), draws, None)
+    return LogZ(*weights.result(), draws)
 
 
 def from_below(
@@ -86,7 +86,7 @@ def from_below(
     weights, rates = WeightStream(), []
     for part in torch.arange(chains).split(batch_size):
         rates.append(_added(weights, forward(path, plan, len(part), _streams(seed, "below", part, device))))
-    return _below(weights.result(), chains * plan.evaluations, _mean(rates))
+    return LogZ(*weights.result(), chains * plan.evaluations, _mean(rates))
 
 
 def from_above(
@@ -100,11 +100,7 @@ def from_above(
         start = {name: v.to(device) for name, v in rows(starts, part).items()}
         rates.append(_added(weights, reverse(path, plan, start, _streams(seed, "above", part, device))))
     inverse = weights.result()  # the mean of w′ is an estimate of 1/Z
-    return _below(inverse, n * plan.evaluations, _mean(rates))._replace(value=-inverse.log_mean)
-
-
-def _below(mean: Mean, evaluations: int, acceptance: Tensor | None) -> LogZ:
-    return LogZ(*mean, evaluations, acceptance)
+    return LogZ(-inverse.log_mean, *inverse[1:], n * plan.evaluations, _mean(rates))
 
 
 def _added(weights: WeightStream, found: Annealed) -> tuple[int, Tensor]:

@@ -35,9 +35,12 @@ class Pilot(NamedTuple):
         return self.chains * (1 + leapfrog * self.rounds * (4 + temperatures))
 
 
+USUAL = Pilot()
+
+
 def tuned(
     path: Path, betas: list[float], rng: torch.Generator, *, leapfrog: int = 3, moves: int = 1,
-    pilot: Pilot = Pilot(),  # noqa: B008
+    pilot: Pilot = USUAL,
 ) -> Plan:  # fmt: skip
     """The plan with the temperatures given."""
     last = len(betas) - 1

@@ -56,7 +56,16 @@ def likelihood(
     examples = min(examples, len(split))
     weighted = min(weighted, examples) if draws else 0
     total = -(-examples // batch_size) + draws * -(-weighted // batch_size)
+<<<<<<< HEAD
     log_px, kl, units, passes = [], [], {}, count(1)
+=======
+    log_px, kl, units, done = [], [], {}, 0
+
+    def passed() -> None:
+        nonlocal done
+        told(done := done + 1, total)
+
+>>>>>>> partition
     for index in torch.arange(examples).split(batch_size):
         x = split.batch(index).to(device)
         elbo = model.elbo(x, streams(seed, "elbo", index, device))
@@ -64,6 +73,7 @@ def likelihood(
         kl.append(elbo.kl.double().cpu())
         for name, value in model.kl_units(x, streams(seed, "elbo", index, device)).items():
             units[name] = units.get(name, 0) + value.double().cpu() * len(index) / examples
+<<<<<<< HEAD
         told(next(passes), total)
     weights = []
     for index in torch.arange(weighted).split(batch_size) if weighted else ():
@@ -74,6 +84,41 @@ def likelihood(
     return Likelihood(
         bound_of(px - groups.sum(1)), float(px.mean()), groups.mean(0).tolist(), units, importance, draws
     )
+=======
+        passed()
+    px, groups = torch.cat(log_px), torch.cat(kl)
+    importance = None
+    if weighted:
+        importance = bound_of(
+            importance_weighted(
+                model, split, examples=weighted, draws=draws, seed=seed, batch_size=batch_size,
+                device=device, passed=passed,
+            )
+        )  # fmt: skip
+    return Likelihood(
+        bound_of(px - groups.sum(1)), float(px.mean()), groups.mean(0).tolist(), units, importance, draws
+    )
+
+
+@torch.no_grad()
+def importance_weighted(
+    model: Autoencoder, split: Split, *, examples: int, draws: int, seed: int, batch_size: int,
+    device: torch.device, passed: Callable[[], None] = lambda: None,
+) -> Tensor:  # fmt: skip
+    """log (1/K) Σ_k p(x, z_k) / q(z_k|x), K = `draws`, of each of the first `examples`, (N,) float64 nats.
+
+    `passed()` is called after each pass of the network.
+    """
+    values = []
+    for index in torch.arange(min(examples, len(split))).split(batch_size):
+        x = split.batch(index).to(device)
+        found = []
+        for k in range(draws):
+            found.append(model.log_weight(x, streams(seed, f"weight {k}", index, device)).double().cpu())
+            passed()
+        values.append(torch.logsumexp(torch.stack(found), 0) - math.log(draws))
+    return torch.cat(values)
+>>>>>>> partition
 
 
 @torch.no_grad()

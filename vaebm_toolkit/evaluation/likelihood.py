@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from itertools import count
 from typing import NamedTuple
 
 import torch
@@ -56,16 +55,12 @@ def likelihood(
     examples = min(examples, len(split))
     weighted = min(weighted, examples) if draws else 0
     total = -(-examples // batch_size) + draws * -(-weighted // batch_size)
-<<<<<<< HEAD
-    log_px, kl, units, passes = [], [], {}, count(1)
-=======
     log_px, kl, units, done = [], [], {}, 0
 
     def passed() -> None:
         nonlocal done
         told(done := done + 1, total)
 
->>>>>>> partition
     for index in torch.arange(examples).split(batch_size):
         x = split.batch(index).to(device)
         elbo = model.elbo(x, streams(seed, "elbo", index, device))
@@ -73,18 +68,6 @@ def likelihood(
         kl.append(elbo.kl.double().cpu())
         for name, value in model.kl_units(x, streams(seed, "elbo", index, device)).items():
             units[name] = units.get(name, 0) + value.double().cpu() * len(index) / examples
-<<<<<<< HEAD
-        told(next(passes), total)
-    weights = []
-    for index in torch.arange(weighted).split(batch_size) if weighted else ():
-        x = split.batch(index).to(device)
-        weights.append(importance_bound(model, x, index, draws, seed, lambda: told(next(passes), total)))
-    px, groups = torch.cat(log_px), torch.cat(kl)
-    importance = bound_of(torch.cat(weights)) if weights else None
-    return Likelihood(
-        bound_of(px - groups.sum(1)), float(px.mean()), groups.mean(0).tolist(), units, importance, draws
-    )
-=======
         passed()
     px, groups = torch.cat(log_px), torch.cat(kl)
     importance = None
@@ -112,13 +95,8 @@ def importance_weighted(
     values = []
     for index in torch.arange(min(examples, len(split))).split(batch_size):
         x = split.batch(index).to(device)
-        found = []
-        for k in range(draws):
-            found.append(model.log_weight(x, streams(seed, f"weight {k}", index, device)).double().cpu())
-            passed()
-        values.append(torch.logsumexp(torch.stack(found), 0) - math.log(draws))
+        values.append(importance_bound(model, x, index, draws, seed, passed))
     return torch.cat(values)
->>>>>>> partition
 
 
 @torch.no_grad()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Literal
 
 from vaebm_toolkit import Component, between, frozen, ge, gt, opt, slot
-from vaebm_toolkit.builtin.trainers import VaebmOptions
+from vaebm_toolkit.builtin.trainers import MOMENT, VaebmOptions
 
 
 @frozen
@@ -23,9 +23,9 @@ class WganOptions:
     )
     beta1: float = opt(
         0.5, "Adam's decay of the first moment, both networks (the paper gives none; DCGAN's)",
-        check=between(0, 1),
+        check=MOMENT,
     )  # fmt: skip
-    beta2: float = opt(0.999, "Adam's decay of the second moment, both networks", check=between(0, 1))
+    beta2: float = opt(0.999, "Adam's decay of the second moment, both networks", check=MOMENT)
     weight_decay: float = opt(0.0, "L2 coefficient on the energy's weights", check=ge(0))
     spectral: float = opt(0.0, "coefficient α_s of the spectral penalty", check=ge(0))
     energy_l2: float = opt(0.0, "coefficient of mean E(x⁺)² + E(x⁻)²", check=ge(0))
@@ -52,7 +52,7 @@ class VaebmKlOptions(VaebmOptions):
     generator_lr: float = opt(5e-6, "the decoder's learning rate", check=gt(0))
     generator_lr_min: float = opt(0.0, "the same at the end of its cosine", check=ge(0))
     generator_beta1: float = opt(
-        0.5, "Adam's decay of the first moment, the decoder's (the paper gives none)", check=between(0, 1)
+        0.5, "Adam's decay of the first moment, the decoder's (the paper gives none)", check=MOMENT
     )
     ema: float = opt(
         0.0, "decay of the moving averages of the weights of both networks; 0: none", check=between(0, 1)

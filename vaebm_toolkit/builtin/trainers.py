@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from typing import Literal
 
-from vaebm_toolkit import Component, between, frozen, ge, gt, opt, slot
+from vaebm_toolkit import Check, Component, between, frozen, ge, gt, opt, slot
+
+MOMENT = Check("at least 0 and less than 1", lambda v: 0 <= v < 1)
+"""Of the decays of Adam's moments."""
 
 
 @frozen
@@ -45,8 +48,8 @@ class VaebmOptions:
     buffer: str = slot("buffer", "replay", optional=True)
     lr: float = opt(4e-5, "Adam's learning rate", check=gt(0))
     lr_min: float | None = opt(None, "cosine decay to this by the last step; none: constant", check=ge(0))
-    beta1: float = opt(0.99, "Adam's decay of the first moment", check=between(0, 1))
-    beta2: float = opt(0.999, "Adam's decay of the second moment", check=between(0, 1))
+    beta1: float = opt(0.99, "Adam's decay of the first moment", check=MOMENT)
+    beta2: float = opt(0.999, "Adam's decay of the second moment", check=MOMENT)
     weight_decay: float = opt(3e-5, "L2 coefficient on the energy's weights", check=ge(0))
     moment_clip: bool = opt(True, "clip each gradient element to ±(3·√v̂ + 0.1)")
     spectral: float = opt(0.2, "coefficient α_s of the spectral penalty", check=ge(0))
@@ -71,8 +74,8 @@ class VaebmExactOptions:
     draws: int = opt(4096, "samples of the generator that are weighted at each step", check=ge(2))
     lr: float = opt(2e-3, "Adam's learning rate", check=gt(0))
     lr_min: float | None = opt(0.0, "cosine decay to this by the last step; none: constant", check=ge(0))
-    beta1: float = opt(0.9, "Adam's decay of the first moment", check=between(0, 1))
-    beta2: float = opt(0.999, "Adam's decay of the second moment", check=between(0, 1))
+    beta1: float = opt(0.9, "Adam's decay of the first moment", check=MOMENT)
+    beta2: float = opt(0.999, "Adam's decay of the second moment", check=MOMENT)
     weight_decay: float = opt(0.0, "L2 coefficient on the energy's weights", check=ge(0))
     moment_clip: bool = opt(True, "clip each gradient element to ±(3·√v̂ + 0.1)")
     spectral: float = opt(0.0, "coefficient α_s of the spectral penalty", check=ge(0))
@@ -99,8 +102,8 @@ class EbmOptions:
     )
     lr: float = opt(1e-4, "Adam's learning rate", check=gt(0))
     lr_min: float | None = opt(None, "cosine decay to this by the last step; none: constant", check=ge(0))
-    beta1: float = opt(0.0, "Adam's decay of the first moment", check=between(0, 1))
-    beta2: float = opt(0.999, "Adam's decay of the second moment", check=between(0, 1))
+    beta1: float = opt(0.0, "Adam's decay of the first moment", check=MOMENT)
+    beta2: float = opt(0.999, "Adam's decay of the second moment", check=MOMENT)
     weight_decay: float = opt(0.0, "L2 coefficient on the energy's weights", check=ge(0))
     moment_clip: bool = opt(True, "clip each gradient element to ±(3·√v̂ + 0.1)")
     spectral: float = opt(0.0, "coefficient α_s of the spectral penalty", check=ge(0))
@@ -134,6 +137,7 @@ COMPONENTS = (
         factory="vaebm_toolkit.builtin.exact:ExactTrainer",
         options=VaebmExactOptions,
         summary="trains the energy against weighted samples of the generator, without chains: few dimensions",
+        example={"draws": 64},
         cite="Xiao et al., VAEBM, ICLR 2021, arXiv 2010.00654, eq. 5, its expectation by importance weights",
         bibtex="xiao2021vaebm",
     ),

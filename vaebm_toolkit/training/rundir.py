@@ -106,7 +106,7 @@ class RunDirectory:
         try:
             return cls(path, recipes.resolve(recipes.read(path / "recipe.toml"), registry))
         except UnknownPart as e:
-            raise missing_part(path, e) from e
+            raise missing_part(path, e, registry.absent()) from e
 
     def lock(self) -> None:
         """Keep others from writing to this run, until `unlock` or the end of the process."""
@@ -217,7 +217,7 @@ def origins(recipe: Recipe) -> list[dict[str, str]]:
     ]  # fmt: skip
 
 
-def missing_part(path: Path, error: UnknownPart) -> RunError:
+def missing_part(path: Path, error: UnknownPart, absent: str) -> RunError:
     """What a run needs that is not there, and where it came from when the run was made."""
     file = path / ENVIRONMENT
     known = read_json(file).get("parts", []) if file.is_file() else []
@@ -232,7 +232,7 @@ def missing_part(path: Path, error: UnknownPart) -> RunError:
                     [part["distribution"], *(["==", part["version"]] if part["version"] else [])]
                 )
                 fix = f"It came from the plugin {wanted}, which is not in use here: pip install {wanted}"
-            return RunError(f'{path} uses the {error.kind} "{error.name}", which is not known.', fix)
+            return RunError(f'{path} uses the {error.kind} "{error.name}", which is not known.', fix + absent)
     return RunError(f"{path}: {error.message}", error.fix)
 
 

@@ -116,3 +116,6 @@ def test_console_blocks(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPa
             assert execute(line, monkeypatch) == 0, line
     finally:
         registry._installed.cache_clear()
+        for name, module in list(sys.modules.items()):  # another page may install a package of that name
+            if str(getattr(module, "__file__", None) or "").startswith(str(tmp_path)):
+                del sys.modules[name]

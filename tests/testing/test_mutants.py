@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import pytest
-from mutants import HEALTHY, MUTANTS
+from mutants import HEALTHY, MUTANTS, heavy, noisy
+from mutants.declarations import DECLARATIONS, IMPORT, ZeroCrashes, part
 
-from vaebm_toolkit import testing
+from vaebm_toolkit import Component, testing
 from vaebm_toolkit.testing import ContractError
 
 
@@ -25,3 +26,25 @@ def test_is_caught(name: str) -> None:
 def test_what_they_are_made_of_is_healthy(name: str) -> None:
     part = HEALTHY[name]
     getattr(testing, f"check_{part.kind}")(part.component())
+
+
+@pytest.mark.parametrize(
+    ("component", "claim", "words"),
+    [
+        *DECLARATIONS.values(),
+        (part(options=heavy.Options), IMPORT, "imports torch"),
+        (part(options=noisy.Options), IMPORT, "prints 'loading the model zoo'"),
+    ],
+    ids=[*DECLARATIONS, "imports torch", "prints"],
+)
+def test_a_wrong_declaration_is_caught(component: Component, claim: str, words: str) -> None:
+    with pytest.raises(ContractError) as caught:
+        testing.check_component(component)
+    failed = {v.claim: v.detail for v in caught.value.verdicts if v.status == "failed"}
+    assert claim in failed, f"{sorted(failed)}\n{caught.value}"
+    assert words in failed[claim]
+
+
+def test_an_option_that_crashes_within_its_range_is_caught() -> None:
+    with pytest.raises(ContractError, match="which its check allows"):
+        testing.check_energy(part(options=ZeroCrashes, factory="mutants.energies:PerUnit"))

@@ -43,3 +43,15 @@ def test_fixtures(tmp_path: Path) -> None:
     done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "3 passed" in done.stdout
+
+
+def test_the_small_networks_keep_their_contracts() -> None:
+    from vaebm_toolkit import Component
+    from vaebm_toolkit.testing import check_energy, check_generator
+
+    def small(kind: str) -> Component:
+        factory = f"mutants.small:{kind}"
+        return Component(kind=kind, name="tiny", factory=factory, summary="to try other parts with")
+
+    check_energy(small("energy"))
+    check_generator(small("generator"))

@@ -64,11 +64,12 @@ class Trace:
     """The digests of a fingerprint, computed as far as they are asked for."""
 
     def __init__(self, items: Iterator[Any]) -> None:
-        self.items, self.known, self.refused = items, [], False
-        self.done = False
+        self.items, self.done, self.refused = items, False, False
+        self.known: list[bytes] = []
+        self.error: Exception | None = None
 
     def at(self, i: int) -> bytes | None:
-        """Digest i, or None at the end; a refusal is the end."""
+        """Digest i, or None at the end; a refusal is the end, and so is an error, which is kept."""
         while len(self.known) <= i and not self.done:
             try:
                 with settings():
@@ -77,6 +78,8 @@ class Trace:
                 self.done = True
             except ToolkitError:
                 self.done = self.refused = True
+            except Exception as e:
+                self.done, self.refused, self.error = True, True, e
         return self.known[i] if i < len(self.known) else None
 
 
@@ -191,18 +194,19 @@ def allowed_values_work(probe: Probe, limit: int = 2) -> str | None:
     for key, f in fields(cls).items():
         if f.unseen:
             continue
-        for value in alternatives(cls, f, getattr(s.options(), key))[:limit]:
-            for place in probe.places[:1]:
-                trace, i = probe.trace({**s.table, key: value}, place), 0
-                try:
-                    while trace.at(i) is not None:
-                        i += 1
-                except Exception as e:
-                    raise Fault(
-                        f"{key} = {value}, which its check allows: {raised(e)}{where(e.__traceback__)}",
-                        "a part that works, or a ToolkitError when it is built",
-                        f'Narrow the check of "{key}", or refuse the value with vaebm_toolkit.RecipeError.',
-                    ) from e
+        others = alternatives(cls, f, getattr(s.options(), key))
+        edges = [v for v in others[limit:] if isinstance(v, (int, float)) and v in (0, 1)]
+        for value in [*others[:limit], *edges]:
+            trace, i = probe.trace({**s.table, key: value}, probe.places[0]), 0
+            while trace.at(i) is not None:
+                i += 1
+            if trace.error is not None:
+                raise Fault(
+                    f"{key} = {value}, which its check allows: "
+                    f"{raised(trace.error)}{where(trace.error.__traceback__)}",
+                    "a part that works, or a ToolkitError when it is built",
+                    f'Narrow the check of "{key}", or refuse the value with vaebm_toolkit.RecipeError.',
+                )
             tried += 1
     if not tried:
         raise Skip("It has no options.")

@@ -1,98 +1,27 @@
 """Claims about trainers: each loss moves its own player, and a stage that stops goes on bit for bit.
 
-The parts of its slots are small: generator and energy `mlp`, the sampler that the slot names with two steps,
-a buffer of sixteen rows.
+The parts of its slots are small: networks and data of this package, the sampler that the slot names with two
+steps, a buffer of sixteen rows.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from vaebm_toolkit.core import Horizon, Trainer, Update
+from vaebm_toolkit.core import Trainer, Update
 from vaebm_toolkit.errors import RecipeError
-from vaebm_toolkit.options import SlotInfo, fields, slots
-from vaebm_toolkit.registry import Registered, installed, load_factory
 from vaebm_toolkit.testing.claims import Claims, Fault, Skip
 from vaebm_toolkit.testing.measure import no_global_randomness, same_bits, states_differ
-from vaebm_toolkit.testing.subject import Shape, Subject, settings
-from vaebm_toolkit.testing.tiny import TinyDataset
+from vaebm_toolkit.testing.stages import STEPS, TrainerSubject
+from vaebm_toolkit.testing.subject import settings
 from vaebm_toolkit.training.checkpoint import pack, unpack
 
 CLAIMS = Claims()
-STEPS, BATCH = 6, 16
-SMALL = {"generator": "mlp", "energy": "mlp", "buffer": "replay"}
-
-
-class TrainerSubject(Subject):
-    """A trainer with small parts in its slots, on small data."""
-
-    @property
-    def data_shape(self) -> Shape:
-        return self.shape or (2,)
-
-    def part(self, slot: SlotInfo) -> Any:
-        """A small part for a slot; None where it is usually left empty."""
-        kind, default = slot.kind, slot.default
-        if kind == "dataset":
-            return TinyDataset(self.data_shape, self.seed)
-        if default == "none" and (slot.optional or kind not in SMALL):
-            return None
-        try:
-            registered: Registered = installed().find(kind, SMALL.get(kind, default))
-        except RecipeError as e:
-            raise Skip(f"Its slot for a {kind} cannot be filled: {e.message}") from e
-        component = registered.component
-        table = dict(component.example)
-        if kind == "sampler":
-            table |= {"steps": 2} if "steps" in fields(component.options) else {}
-        options = component.options(**table) if component.options else None
-        given: dict[str, Any] = {"shape": self.data_shape} if kind in ("generator", "energy") else {}
-        return load_factory(registered)(options, **given, **({"bounds": None} if kind == "sampler" else {}))
-
-    def parts(self) -> dict[str, Any]:
-        """New parts for all slots, the same every time."""
-        with settings(torch.float32, self.seed):
-            return {
-                name: self.part(slot) if slot.used(self.component.options or object, self.table) else None
-                for name, slot in slots(self.component.options).items()
-            }
-
-    def trainer(self, parts: dict[str, Any] | None = None) -> Trainer:
-        horizon = Horizon(STEPS, 3, BATCH, self.seed)
-        built: Trainer = self.build(
-            dtype=torch.float32, horizon=horizon, **(self.parts() if parts is None else parts)
-        )
-        return built
-
-    def begun(self, parts: dict[str, Any] | None = None) -> Trainer:
-        """A new trainer after `prepare`, as a stage begins."""
-        trainer = self.trainer(parts)
-        with settings(torch.float32, self.seed):
-            trainer.prepare((self.batch(k) for k in range(3)), self.rng("prepare"))
-        return trainer
-
-    def batch(self, step: int) -> Tensor:
-        data = TinyDataset(self.data_shape, self.seed)
-        return data.train.batch(torch.arange(step * BATCH, (step + 1) * BATCH))
-
-    def steps(self, trainer: Trainer, first: int, last: int) -> Iterator[tuple[int, Update]]:
-        """The updates of steps first, …, last − 1; each is stepped when the next one is asked for."""
-        with settings(torch.float32, self.seed), no_global_randomness("a step"):
-            optimizers = trainer.optimizers()
-            for step in range(first, last):
-                for update in trainer.updates(self.batch(step), step, self.rng("noise", step)):
-                    yield step, update
-                    optimizer = optimizers[update.player]
-                    optimizer.zero_grad(set_to_none=True)
-                    update.loss.backward()
-                    optimizer.step()
-
-
 SUBJECT = TrainerSubject
 
 
@@ -208,7 +137,8 @@ def each_loss_moves_its_own_player(s: TrainerSubject) -> str | None:
 
 
 def weights(module: nn.Module) -> dict[str, Tensor]:
-    return {k: p.detach().clone() for k, p in module.named_parameters()}
+    """Weights and statistics."""
+    return {k: v.detach().clone() for k, v in module.state_dict().items()}
 
 
 @CLAIMS.add
@@ -223,6 +153,13 @@ def same_stream_same_steps(s: TrainerSubject) -> str | None:
                 "the same bits",
                 "Draw all noise from `rng`: core.randn(shape, rng, like=x).",
             )
+    x = s.batch(0)
+    kept = x.clone()
+    with settings(torch.float32):
+        for _ in s.begun().updates(x, 0, s.rng("noise", 0)):
+            pass
+    if not same_bits(x, kept):
+        raise Fault("a step writes into its batch", "the data as they were", "x + …, and not x += ….")
     return None
 
 
@@ -274,6 +211,8 @@ def networks_fit_the_parts(s: TrainerSubject) -> str | None:
     """networks() are those to sample with: their weights load into new parts of that name."""
     trainer, parts = s.begun(), s.parts()
     list(s.steps(trainer, 0, 1))
+    with settings(torch.float32), no_global_randomness("finish"):
+        trainer.finish(s.rng("finish"))
     for name, network in trainer.networks().items():
         part = parts.get(name)
         if not isinstance(part, nn.Module):
@@ -290,4 +229,50 @@ def networks_fit_the_parts(s: TrainerSubject) -> str | None:
                 "weights by the part's own names",
                 "Return the module itself, or a deep copy of it, and no wrapper.",
             ) from e
+        bad = [k for k, v in network.state_dict().items() if v.is_floating_point() and not v.isfinite().all()]
+        if bad:
+            raise Fault(
+                f'{bad[0]} of the network "{name}" is not finite after finish',
+                "finite weights",
+                "Look there.",
+            )
     return ", ".join(trainer.networks())
+
+
+@CLAIMS.add
+def bears_autocast(s: TrainerSubject) -> str | None:
+    """Under bf16 autocast, which `--run.precision bf16` is, losses are finite and can be stepped."""
+    trainer = s.begun()
+    with settings(torch.float32):
+        updates = trainer.updates(s.batch(0), 0, s.rng("noise", 0))
+        while True:
+            with torch.autocast("cpu", torch.bfloat16):
+                update = next(updates, None)
+            if update is None:
+                return None
+            if not torch.isfinite(update.loss):
+                raise Fault(
+                    f'the loss of "{update.player}" is {float(update.loss)} under bf16 autocast',
+                    "a finite number",
+                    "Compute logs, norms and sums in float32: x.float().",
+                )
+            optimizer = trainer.optimizers()[update.player]
+            optimizer.zero_grad(set_to_none=True)
+            update.loss.backward()
+            optimizer.step()
+
+
+def places(s: TrainerSubject) -> list[Any]:
+    """Where options are looked at: one way to fill the slots."""
+    return [None]
+
+
+def fingerprint(s: TrainerSubject, table: Mapping[str, Any], place: Any) -> Iterator[Any]:
+    """What can be observed of a stage with these options."""
+    trainer = s.begun(table=table)
+    yield trainer.state_dict()
+    for step in range(STEPS):
+        yield [(u.player, u.loss.detach(), dict(u.metrics)) for _, u in s.steps(trainer, step, step + 1)]
+        yield trainer.state_dict(), trainer.networks()
+    trainer.finish(s.rng("finish"))
+    yield trainer.networks()

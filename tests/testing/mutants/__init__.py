@@ -61,6 +61,11 @@ class Contrast:
 
 
 @frozen
+class IdleContrast(Contrast):
+    momentum: float = opt(0.9, "of the optimiser", check=gt(0))
+
+
+@frozen
 class Capacity:
     capacity: int = opt(64, "rows", check=ge(1))
 
@@ -261,8 +266,8 @@ GENERATORS = {
 }
 
 
-def trainer(factory: str, claim: str, words: str) -> Mutant:
-    return Mutant("trainer", f"trainers:{factory}", claim, words, Contrast)
+def trainer(factory: str, claim: str, words: str, options: type = Contrast) -> Mutant:
+    return Mutant("trainer", f"trainers:{factory}", claim, words, options)
 
 
 RESUMED, SOUND = "a stopped stage goes on bit for bit", "losses are sound"
@@ -284,6 +289,15 @@ TRAINERS = {
     "networks of another name": trainer("OtherName", "networks fit the parts", 'has "model"'),
     "wrapped network": trainer("Wrapped", "networks fit the parts", "does not load"),
     "no horizon": trainer("NoHorizon", "builds", "horizon"),
+    "moves statistics": trainer("MovesStatistics", "each loss moves its own player", "running_mean"),
+    "writes into the data": trainer("WritesData", "same stream same steps", "writes into its batch"),
+    "explodes at the end": trainer("Explodes", "networks fit the parts", "is not finite after finish"),
+    "forgets a count": trainer("ForgetsCount", RESUMED, "stopped after"),
+    "a stream of its own": trainer("OwnStream", RESUMED, "stopped after"),
+    "no updates": trainer("NoUpdates", SOUND, "yield no update"),
+    "option that does nothing": trainer(
+        "Healthy", "options change something", 'option "momentum" changes nothing', IdleContrast
+    ),
 }
 
 MUTANTS = {

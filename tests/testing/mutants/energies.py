@@ -26,6 +26,15 @@ class Healthy(EnergyFunction):
         return self.out(self.features(x)).squeeze(1)
 
 
+class PerUnit(Healthy):
+    def __init__(self, options, shape):
+        super().__init__(options, shape)
+        self.share = 1 / options.width
+
+    def forward(self, x):
+        return super().forward(x) * self.share
+
+
 class BatchCentred(Healthy):
     def forward(self, x):
         e = super().forward(x)

@@ -144,3 +144,55 @@ class Wrapped(Healthy):
 class NoHorizon(Healthy):
     def __init__(self, options, generator, energy, sampler, buffer):
         super().__init__(options, None, generator, energy, sampler, buffer)
+
+
+class MovesStatistics(Healthy):
+    """Decodes with the generator itself in training mode: BatchNorm's statistics move."""
+
+    def __init__(self, options, horizon, generator, **parts):
+        super().__init__(options, horizon, generator, **parts)
+        self.generator = generator.train().requires_grad_(False)
+
+
+class WritesData(Healthy):
+    """Dequantises in place."""
+
+    def negatives(self, x, step, rng):
+        x.add_(0.01 * core.randn_like(x, rng))
+        return super().negatives(x, step, rng)
+
+
+class Explodes(Healthy):
+    """Divides by zero when the stage ends."""
+
+    def finish(self, rng):
+        with torch.no_grad():
+            for p in self.average.parameters():
+                p.div_(0.0)
+
+
+class ForgetsCount(Healthy):
+    """A weight of the loss that decays with a counter, which is not saved."""
+
+    count = 0
+
+    def updates(self, x, step, rng):
+        self.count += 1
+        for update in super().updates(x, step, rng):
+            yield update._replace(loss=update.loss * 0.5**self.count)
+
+
+class OwnStream(Healthy):
+    """One stream for the whole stage, kept in the trainer."""
+
+    def __init__(self, options, horizon, generator, **parts):
+        super().__init__(options, horizon, generator, **parts)
+        self.rng = torch.Generator().manual_seed(0)
+
+    def updates(self, x, step, rng):
+        yield from super().updates(x, step, self.rng)
+
+
+class NoUpdates(Healthy):
+    def updates(self, x, step, rng):
+        return iter(())

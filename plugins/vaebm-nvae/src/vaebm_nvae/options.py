@@ -17,7 +17,7 @@ Cells = Literal[
 class NVAEOptions:
     """Defaults: VAEBM's backbone on CIFAR-10, without its normalising-flow cells."""
 
-    channels: int = opt(128, "channels at full resolution; doubled at each halving", check=ge(1))
+    channels: int = opt(128, "channels at full resolution; doubled at each halving", check=ge(2))
     channels_dec: int | None = opt(None, "the same for the decoder; none: as the encoder", check=ge(1))
     scales: int = opt(1, "resolutions that carry latents", check=ge(1))
     groups: int = opt(30, "latent groups per scale, at the largest resolution", check=ge(1))

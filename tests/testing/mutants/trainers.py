@@ -157,9 +157,9 @@ class MovesStatistics(Healthy):
 class WritesData(Healthy):
     """Dequantises in place."""
 
-    def negatives(self, x, step, rng):
+    def updates(self, x, step, rng):
         x.add_(0.01 * core.randn_like(x, rng))
-        return super().negatives(x, step, rng)
+        yield from super().updates(x, step, rng)
 
 
 class Explodes(Healthy):

@@ -39,6 +39,7 @@ def vaebm_components() -> Iterable[Component]:
         factory="vaebm_diffusers.build:build",
         options=AutoencoderOptions,
         summary="diffusers' AutoencoderKL, from a local folder or new",
+        example={"channels": (4, 4), "norm_groups": 2, "latent": 2},
         cite="Rombach et al., CVPR 2022, arXiv 2112.10752; von Platen et al., diffusers, 2022",
         bibtex=f"{ROMBACH}\n\n{DIFFUSERS}\n\n{KINGMA}",
     )

@@ -26,7 +26,11 @@ VARIANTS: dict[str, list[dict[str, Any]]] = {
 PARTS = {
     f"{kind}/{name}": part for (kind, name), part in discover().parts.items() if part.distribution in OWN
 }
-FILES = [n for n, p in PARTS.items() if {"path", "root"} & set(fields(p.component.options))]
+FILES = [
+    n
+    for n, p in PARTS.items()
+    if p.component.kind == "dataset" and {"path", "root"} & set(fields(p.component.options))
+]
 """Data sets that are read from files, which are no part of this project."""
 
 

@@ -11,7 +11,7 @@ from torch import Tensor
 from vaebm_toolkit.core import EnergyFunction, frozen
 from vaebm_toolkit.testing.claims import Claims, Fault
 from vaebm_toolkit.testing.measure import EQUAL, difference, no_global_randomness, same_bits, stirred
-from vaebm_toolkit.testing.networks import NETWORK, NetworkSubject, per_shape
+from vaebm_toolkit.testing.networks import NETWORK, NetworkSubject, per_shape, reaches_every_weight
 from vaebm_toolkit.testing.storage import STORAGE
 from vaebm_toolkit.testing.subject import Shape
 
@@ -82,17 +82,7 @@ def is_finite_everywhere(s: EnergySubject, shape: Shape) -> str | None:
 @per_shape
 def gradient_reaches_every_weight(s: EnergySubject, shape: Shape) -> str | None:
     """The loss moves each weight that says it can learn."""
-    module = s.module(shape).train()
-    weights = {name: p for name, p in module.named_parameters() if p.requires_grad}
-    module(s.rows(shape, 32)).square().sum().backward()
-    dead = [name for name, p in weights.items() if p.grad is None or not p.grad.abs().sum()]
-    if dead:
-        raise Fault(
-            f"no gradient reaches {dead[0]}" + (f" and {len(dead) - 1} more" if len(dead) > 1 else ""),
-            "a gradient in every weight, or requires_grad=False",
-            "Use the layer in forward, or remove it.",
-        )
-    return f"{len(weights)} weights"
+    return reaches_every_weight(s, shape, lambda module: module(s.rows(shape, 32)).square().sum())
 
 
 @ENERGY.add

@@ -24,6 +24,8 @@ from vaebm_toolkit.testing.subject import Shape, Subject
 
 SHAPES: tuple[Shape, ...] = ((2,), (1, 8, 8), (3, 8, 8), (1, 7, 5), (3, 32, 32))
 """Data that a network may be for: vectors, small images grey and in colour, odd sizes, CIFAR-10's."""
+DRAWS = 6
+"""Networks with other weights, of which one at least has to show a gradient."""
 NETWORK = Claims()
 
 
@@ -76,10 +78,10 @@ class NetworkSubject(Subject):
     def differentiable(self, module: Any) -> None:
         """Skip where the output is not meant to be differentiated in the input."""
 
-    def module(self, shape: Shape, dtype: torch.dtype = torch.float64) -> Any:
-        """A network whose weights are not those of a start, in eval mode."""
-        built = self.build(dtype=dtype, shape=shape)
-        return stirred(built, self.rng("weights")).eval()
+    def module(self, shape: Shape, dtype: torch.dtype = torch.float64, draw: int = 0) -> Any:
+        """A network whose weights are not those of a start, in eval mode; another one for another draw."""
+        built = self.build(dtype=dtype, start=2 * draw, shape=shape)
+        return stirred(built, self.rng("weights", draw)).eval()
 
 
 def per_shape(check: Callable[[Any, Shape], str | None]) -> Callable[[Any], str | None]:
@@ -278,3 +280,30 @@ def gradients_are_true(s: NetworkSubject, shape: Shape) -> str | None:
             "Look for a detached branch, a custom backward, a rounding, or float32 inside.",
         )
     return f"relative difference {worst:.1g}"
+
+
+def reaches_every_weight(s: NetworkSubject, shape: Shape, loss: Callable[[Any], Tensor]) -> str:
+    """Fault where some weight that can learn gets no gradient from the loss, in training mode.
+
+    A ReLU may be dead for one network's weights: such a weight is looked at again in others.
+    """
+    dead: dict[str, None] = {}
+    for draw in range(DRAWS):
+        module = s.module(shape, draw=draw).train()
+        weights = {name: p for name, p in module.named_parameters() if p.requires_grad}
+        if not weights:
+            raise Skip("It has no weights that learn.")
+        value = loss(module)
+        if not value.requires_grad:
+            raise Fault("no gradient reaches any weight", "a loss that trains", "Remove no_grad and detach.")
+        value.backward()
+        still = [name for name, p in weights.items() if p.grad is None or not p.grad.abs().sum()]
+        dead = {name: None for name in still if not draw or name in dead}
+        if not dead:
+            return f"{len(weights)} weights"
+    first, *others = dead
+    raise Fault(
+        f"no gradient reaches {first}" + (f" and {len(others)} more" if others else ""),
+        "a gradient in every weight, or requires_grad=False",
+        "Use the layer in forward, or remove it.",
+    )

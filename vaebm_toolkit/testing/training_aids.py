@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import torch
-from torch import nn
+from torch import Tensor
 
-from vaebm_toolkit.core import Autoencoder
+from vaebm_toolkit.core import Autoencoder, Generator
 from vaebm_toolkit.testing.autoencoders import draws, examples, repeated, with_encoder
 from vaebm_toolkit.testing.claims import Claims, Fault, Skip
 from vaebm_toolkit.testing.maps import GeneratorSubject
@@ -18,7 +18,7 @@ from vaebm_toolkit.testing.measure import (
     same_bits,
     states_differ,
 )
-from vaebm_toolkit.testing.networks import per_shape
+from vaebm_toolkit.testing.networks import per_shape, reaches_every_weight
 from vaebm_toolkit.testing.subject import Shape
 
 AIDS = Claims()
@@ -126,23 +126,11 @@ def initialise_is_sound(s: GeneratorSubject, shape: Shape, module: Autoencoder) 
 @per_shape
 def gradient_reaches_every_weight(s: GeneratorSubject, shape: Shape) -> str | None:
     """The ELBO, or decode where there is none, moves each weight that says it can learn."""
-    module: nn.Module = s.module(shape).train()
-    if isinstance(module, Autoencoder):
+
+    def loss(module: Generator) -> Tensor:
+        if not isinstance(module, Autoencoder):
+            return s.output(module, s.rows(shape, 16)).square().sum()
         elbo = module.elbo(examples(s, shape, module, 16), s.rng("learn"))
-        loss = (elbo.kl.sum(1) - elbo.log_px).sum()
-    else:
-        loss = s.output(module, s.rows(shape, 16)).square().sum()
-    if not loss.requires_grad:
-        if not any(p.requires_grad for p in module.parameters()):
-            raise Skip("It has no weights that learn.")
-        raise Fault("no gradient reaches any weight", "a loss that trains", "Remove no_grad and detach.")
-    loss.backward()
-    weights = {name: p for name, p in module.named_parameters() if p.requires_grad}
-    dead = [name for name, p in weights.items() if p.grad is None or not p.grad.abs().sum()]
-    if dead:
-        raise Fault(
-            f"no gradient reaches {dead[0]}" + (f" and {len(dead) - 1} more" if len(dead) > 1 else ""),
-            "a gradient in every weight, or requires_grad=False",
-            "Use the layer, or remove it.",
-        )
-    return f"{len(weights)} weights"
+        return (elbo.kl.sum(1) - elbo.log_px).sum()
+
+    return reaches_every_weight(s, shape, loss)

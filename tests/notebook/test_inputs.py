@@ -124,7 +124,7 @@ def test_vectors() -> None:
         (Image.new("RGB", (6, 5)), r"image.resize\(\(5, 6\)\)"),
         ([UNIT[0], torch.rand(3, 8, 8)], "Resize"),
     ],
-    ids=str,
+    ids=lambda v: v if isinstance(v, str) else type(v).__name__,
 )
 def test_what_does_not_fit_is_refused(x: Any, says: str) -> None:
     with pytest.raises(vt.DataError, match=says):

@@ -143,6 +143,13 @@ class Recipe:
                 out[table] = {"name": ABSENT}
         return out
 
+    def __str__(self) -> str:
+        """The recipe as TOML."""
+        return dumps(self.tables())
+
+    def __repr__(self) -> str:
+        return f"Recipe({', '.join(f'{table} {part.name}' for table, part in self.parts.items())})"
+
 
 def dumps(tables: Mapping[str, Table], header: str = "") -> str:
     """The tables as TOML text."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
+from itertools import count
 from typing import NamedTuple
 
 import torch
@@ -55,7 +56,7 @@ def likelihood(
     examples = min(examples, len(split))
     weighted = min(weighted, examples) if draws else 0
     total = -(-examples // batch_size) + draws * -(-weighted // batch_size)
-    log_px, kl, units, done = [], [], {}, 0
+    log_px, kl, units, passes = [], [], {}, count(1)
     for index in torch.arange(examples).split(batch_size):
         x = split.batch(index).to(device)
         elbo = model.elbo(x, streams(seed, "elbo", index, device))
@@ -63,20 +64,36 @@ def likelihood(
         kl.append(elbo.kl.double().cpu())
         for name, value in model.kl_units(x, streams(seed, "elbo", index, device)).items():
             units[name] = units.get(name, 0) + value.double().cpu() * len(index) / examples
-        told(done := done + 1, total)
+        told(next(passes), total)
     weights = []
     for index in torch.arange(weighted).split(batch_size) if weighted else ():
         x = split.batch(index).to(device)
-        found = []
-        for k in range(draws):
-            found.append(model.log_weight(x, streams(seed, f"weight {k}", index, device)).double().cpu())
-            told(done := done + 1, total)
-        weights.append(torch.logsumexp(torch.stack(found), 0) - math.log(draws))
+        weights.append(importance_bound(model, x, index, draws, seed, lambda: told(next(passes), total)))
     px, groups = torch.cat(log_px), torch.cat(kl)
     importance = bound_of(torch.cat(weights)) if weights else None
     return Likelihood(
         bound_of(px - groups.sum(1)), float(px.mean()), groups.mean(0).tolist(), units, importance, draws
     )
+
+
+@torch.no_grad()
+def importance_bound(
+    model: Autoencoder,
+    x: Tensor,
+    index: Tensor,
+    draws: int,
+    seed: int,
+    told: Callable[[], None] = lambda: None,
+) -> Tensor:
+    """log (1/K) Σ_k p(x, z_k) / q(z_k|x), z_k ~ q(z|x), (B,) float64 on the CPU (Burda et al., 2016, eq. 8).
+
+    index: (B,), the numbers of the examples x, whose streams they draw from.
+    """
+    found = []
+    for k in range(draws):
+        found.append(model.log_weight(x, streams(seed, f"weight {k}", index, x.device)).double().cpu())
+        told()
+    return torch.logsumexp(torch.stack(found), 0) - math.log(draws)
 
 
 def streams(seed: int, name: str, index: Tensor, device: torch.device) -> RowStreams:

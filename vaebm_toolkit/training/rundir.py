@@ -109,14 +109,19 @@ class RunDirectory:
             raise missing_part(path, e) from e
 
     def lock(self) -> None:
-        """Keep a second process from writing to this run; released when the process ends."""
-        self._lock = open(self.path / ".lock", "w")  # noqa: SIM115  held for the process's life
+        """Keep others from writing to this run, until `unlock` or the end of the process."""
+        self._lock = open(self.path / ".lock", "w")  # noqa: SIM115  closed by unlock()
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as e:
             raise RunError(
                 f"Another process is working on {self.path}.", "Wait for it, or choose another --out."
             ) from e
+
+    def unlock(self) -> None:
+        if self._lock is not None:
+            self._lock.close()
+            self._lock = None
 
     def checkpoints(self, stage: str) -> Checkpoints:
         settings = self.recipe.parts[STAGES[stage]].stage

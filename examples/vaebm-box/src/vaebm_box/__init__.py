@@ -10,7 +10,7 @@ class BoxOptions:
 
 
 @hookimpl
-def vaebm_components():
+def vaebm_components() -> list[Component]:
     return [
         Component(
             kind="energy",

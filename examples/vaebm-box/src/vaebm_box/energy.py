@@ -12,11 +12,11 @@ class Box(EnergyFunction):
 
     def __init__(self, options: BoxOptions, shape: tuple[int, ...]) -> None:
         super().__init__()
-        self.half = options.side / 2
+        self.wall = options.side / 2
         self.log_stiffness = nn.Parameter(torch.full(shape, options.stiffness).log())
 
     def forward(self, x: Tensor) -> Tensor:
-        outside = (x.abs() - self.half).clamp(min=0)
+        outside = (x.abs() - self.wall).clamp(min=0)
         return (self.log_stiffness.exp() * outside.square()).flatten(1).sum(1)
 
 

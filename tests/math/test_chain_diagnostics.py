@@ -121,10 +121,12 @@ def test_equals_arviz(phi: float, chains: int, draws: int, rng: torch.Generator)
         assert float(value) == pytest.approx(theirs, rel=1e-9), name
 
 
-def test_chains_that_stand_still_have_no_figures() -> None:
-    x = torch.ones(4, 50)
-    assert effective_sample_size(x).isnan()
-    assert split_r_hat(x).isnan()
+def test_chains_that_stand_still_or_blow_up_have_no_figures(rng: torch.Generator) -> None:
+    blown = torch.randn(4, 50, 2, generator=rng)
+    blown[2, 30:, 0] = torch.nan
+    for figure in (effective_sample_size, bulk_ess, tail_ess, split_r_hat, rank_r_hat):
+        assert figure(torch.ones(4, 50)).isnan()
+        assert figure(blown).isnan().tolist() == [True, False]
 
 
 def test_refuses_what_is_no_chain() -> None:

@@ -51,7 +51,7 @@ def test_expectations_for_samples_as_the_data(n: int, m: int, rng: torch.Generat
 
 @pytest.mark.parametrize("k", [1, 3, 5])
 @pytest.mark.parametrize("dtype32", [False, True])
-def test_equals_prdc_exactly(k: int, dtype32: bool, rng: torch.Generator, capsys) -> None:
+def test_equals_prdc_exactly(k: int, dtype32: bool, rng: torch.Generator) -> None:
     prdc = pytest.importorskip("prdc")
     real = torch.randn(150, 16, generator=rng)
     fake = 1.3 * torch.randn(110, 16, generator=rng) + 0.1

@@ -50,7 +50,7 @@ def bootstrap(
 
 def percentile(value: float, replicates: Tensor, level: float) -> Interval:
     """From the quantiles (1 ± level)/2 of the replicates, (draws,)."""
-    tails = torch.tensor([(1 - level) / 2, (1 + level) / 2], dtype=replicates.dtype)
+    tails = replicates.new_tensor([(1 - level) / 2, (1 + level) / 2])
     low, high = replicates.quantile(tails).tolist()
     return Interval(value, low, high, float(replicates.std()), float(replicates.mean()) - value)
 

@@ -1,7 +1,7 @@
 """How well chains mix: autocorrelation, effective sample size, R̂.
 
 Series are (M, N, *rest): M chains of N draws each, `rest` any dimensions that are treated apart, so that
-results are (*rest). Everything is in float64. Where all draws are equal results are NaN.
+results are (*rest). Everything is in float64. Where all draws are equal, or one is NaN, results are NaN.
 
 Vehtari et al., "Rank-normalization, folding, and localization", Bayesian Analysis 16 (2021), below "V21".
 """
@@ -59,7 +59,7 @@ def effective_sample_size(x: Tensor) -> Tensor:
     last = (n - 1) // 2 - 1 if n % 2 else n // 2 - 2
     pairs = (even + odd)[: last + 1]
     alive = (pairs > 0).cumprod(0).bool()
-    alive[last] = False  # what is not known to be followed by less is the cut pair
+    alive[last] = False  # of a sequence that never ends, the last pair is the cut one
     cut = alive.sum(0, keepdim=True)
     falling = pairs.cummin(0).values
     tau = -1 + 2 * torch.where(alive, falling, 0.0).sum(0) + even.gather(0, cut)[0].clamp(min=0)
@@ -88,7 +88,7 @@ def split_r_hat(x: Tensor) -> Tensor:
 def rank_r_hat(x: Tensor) -> Tensor:
     """The larger one of R̂ of the ranks of x and of |x − median|, (*rest) (V21, section 4).
 
-    Finds chains of different place or scale, also where x has no variance. Below 1.01 is good.
+    Finds chains that differ in place or scale, also of laws without a variance. Below 1.01 is good.
     """
     halves = split(x).double()
     median = quantile(halves.flatten(0, 1), 0.5)
@@ -110,7 +110,7 @@ def rank_normalised(x: Tensor) -> Tensor:
     ordered = columns.sort(1).values
     twice = torch.searchsorted(ordered, columns) + torch.searchsorted(ordered, columns, right=True) + 1
     z = torch.special.ndtri((twice.double() / 2 - 3 / 8) / (len(flat) + 1 / 4))
-    return z.T.reshape(x.shape)
+    return torch.where(ordered[:, -1:].isnan(), torch.nan, z).T.reshape(x.shape)  # NaN are sorted last
 
 
 def quantile(flat: Tensor, q: float) -> Tensor:
@@ -118,7 +118,8 @@ def quantile(flat: Tensor, q: float) -> Tensor:
     place = q * (len(flat) - 1)
     low = math.floor(place)
     ordered = flat.sort(0).values
-    return ordered[low].lerp(ordered[min(low + 1, len(flat) - 1)], place - low)
+    found = ordered[low].lerp(ordered[min(low + 1, len(flat) - 1)], place - low)
+    return torch.where(ordered[-1].isnan(), torch.nan, found)
 
 
 def check(x: Tensor) -> None:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from vaebm_toolkit.builtin.metrics import FrechetOptions, KernelOptions, MemorisationOptions, PrecisionOptions
-from vaebm_toolkit.core import Dataset, Features, Figure, Metric, Samples, Split, as_samples, stream
+from vaebm_toolkit.core import Dataset, Features, Figure, Metric, SampleStream, Split, as_stream, stream
 from vaebm_toolkit.errors import DataError
 from vaebm_toolkit.evaluation.bootstrap import frechet_error
 from vaebm_toolkit.evaluation.frechet import Moments, frechet_distance
@@ -27,7 +27,7 @@ class Compared(Metric):
         self.options, self.features = options, features
         self.protocol: dict[str, Any] = {}
 
-    def describe(self, samples: Samples, reference: int, **more: Any) -> None:
+    def describe(self, samples: SampleStream, reference: int, **more: Any) -> None:
         self.protocol = {"samples": len(samples), "reference": reference, **more, **self.features.about}
 
 
@@ -40,7 +40,7 @@ class Frechet(Compared):
     options: FrechetOptions
 
     def compute(self, samples: Iterable[Tensor], dataset: Dataset) -> Mapping[str, float]:
-        samples = as_samples(samples)
+        samples = as_stream(samples)
         ours = Moments.of(samples.features(self.features))
         theirs = Moments.of(of_split(dataset.test, self.features))
         value = frechet_distance(ours, theirs)
@@ -54,7 +54,7 @@ class Kernel(Compared):
     options: KernelOptions
 
     def compute(self, samples: Iterable[Tensor], dataset: Dataset) -> Mapping[str, float]:
-        samples, o = as_samples(samples), self.options
+        samples, o = as_stream(samples), self.options
         ours = first(samples.features(self.features), o.limit)
         theirs = first(of_split(dataset.test, self.features), o.limit)
         size = min(o.subset, len(ours), len(theirs))
@@ -71,19 +71,21 @@ class PrecisionRecall(Compared):
     options: PrecisionOptions
 
     def compute(self, samples: Iterable[Tensor], dataset: Dataset) -> Mapping[str, float]:
-        samples, o = as_samples(samples), self.options
+        samples, o = as_stream(samples), self.options
         fake = first(samples.features(self.features), o.limit)
         real = first(of_split(dataset.test, self.features), o.limit)
         least = max(o.neighbours, o.density_neighbours) + 1
         if min(len(fake), len(real)) < least:
             raise DataError(
-                f"precision-recall needs at least {least} samples and reference examples, not {len(fake)} and "
-                f"{len(real)}.",
+                f"precision-recall needs at least {least} samples and reference examples, not {len(fake)} "
+                f"and {len(real)}.",
                 "Take more: vaebm evaluate RUN --count 1000",
             )
         found = precision_recall(real, fake, o.neighbours, o.density_neighbours)
         ideal = expected_coverage(len(real), len(fake), o.density_neighbours)
-        self.describe(samples, len(real), compared=len(fake), k=o.neighbours, coverage_of_data=round(ideal, 4))
+        self.describe(
+            samples, len(real), compared=len(fake), k=o.neighbours, coverage_of_data=round(ideal, 4)
+        )
         return found._asdict()
 
 
@@ -93,7 +95,7 @@ class Memorisation(Compared):
     options: MemorisationOptions
 
     def compute(self, samples: Iterable[Tensor], dataset: Dataset) -> Mapping[str, float]:
-        samples, limit = as_samples(samples), self.options.limit
+        samples, limit = as_stream(samples), self.options.limit
         ours = first(samples.features(self.features), limit)
         train = first(of_split(dataset.train, self.features), limit)
         held_out = first(of_split(dataset.test, self.features), limit)

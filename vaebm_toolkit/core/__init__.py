@@ -8,7 +8,7 @@ from vaebm_toolkit.core.densities import (
     official_latent_density,
     target_density,
 )
-from vaebm_toolkit.core.figures import Figure, Samples, as_samples
+from vaebm_toolkit.core.figures import Figure, SampleStream, as_stream
 from vaebm_toolkit.core.freeze import buffers_restored, frozen
 from vaebm_toolkit.core.interfaces import (
     Autoencoder,
@@ -60,8 +60,8 @@ __all__ = [
     "MomentClippedAdam",
     "NormalisedConv2d",
     "RowStreams",
+    "SampleStream",
     "Sampler",
-    "Samples",
     "SpectralPenalty",
     "Split",
     "State",
@@ -70,7 +70,7 @@ __all__ = [
     "Update",
     "WeightNormConv2d",
     "adam_moments",
-    "as_samples",
+    "as_stream",
     "buffers_restored",
     "data_density",
     "data_noise",

@@ -28,7 +28,7 @@ class Figure(float):
         return cls(value, value - 1.96 * error, value + 1.96 * error)
 
 
-class Samples:
+class SampleStream:
     """Examples to be judged: batches (B, *data shape), as often as they are asked for.
 
     Nothing says that they fit into memory; read them batch by batch.
@@ -49,9 +49,9 @@ class Samples:
         return map(space, self)
 
 
-def as_samples(samples: Iterable[Tensor]) -> Samples:
-    """`Samples` as they are; of other batches, which are then held in memory."""
-    if isinstance(samples, Samples):
+def as_stream(samples: Iterable[Tensor]) -> SampleStream:
+    """`SampleStream` as they are; of other batches, which are then held in memory."""
+    if isinstance(samples, SampleStream):
         return samples
     held = list(samples)
-    return Samples(held, sum(map(len, held)))
+    return SampleStream(held, sum(map(len, held)))

@@ -334,6 +334,8 @@ class Features(ABC):
 
     about: Mapping[str, Any]
     """What must stand beside a figure in this space, e.g. a classifier's accuracy."""
+    slow: bool = False
+    """Whether features take long to compute, and are better kept on disk."""
 
     @abstractmethod
     def __call__(self, x: Tensor) -> Tensor:

@@ -37,14 +37,14 @@ class SampleStore:
         self.protocol, self.make = dict(protocol), make
 
     def batches(
-        self, count: int, batch_size: int, made: Callable[[int], None] = lambda n: None
+        self, count: int, batch_size: int, made: Callable[[int], None] = lambda n: None, start: int = 0
     ) -> Iterator[Tensor]:
-        """The first `count` samples, (B, *data shape) each; `made(n)` is called when n of them are there."""
-        for first in range(0, count, SHARD):
+        """Samples `start` to `count`, (B, *data shape) each; `made(n)` is called when n of them are there."""
+        for first in range(start - start % SHARD, count, SHARD):
             wanted = min(SHARD, count - first)
             shard = self.shard(first, wanted)
             made(first + wanted)
-            yield from shard[:wanted].split(batch_size)
+            yield from shard[max(start - first, 0) : wanted].split(batch_size)
 
     def shard(self, first: int, wanted: int) -> Tensor:
         """At least `wanted` samples from index `first`, read or made; a shorter file is made longer."""

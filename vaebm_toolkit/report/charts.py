@@ -1,0 +1,196 @@
+"""Geometry of curves and histograms; the page's templates draw them as SVG in its own colours."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+WIDTH, HEIGHT = 360, 210
+LEFT, RIGHT, TOP, BOTTOM = 52, 10, 12, 30  # margins for the labels
+POINTS = 300  # per curve: more are not seen at this size
+
+
+class Tick(NamedTuple):
+    at: float
+    label: str
+
+
+class Line(NamedTuple):
+    name: str
+    path: str
+    """an SVG path"""
+    values: str
+    """"x,y x,y …" in data units, for reading values off"""
+    last: str
+
+
+class Chart(NamedTuple):
+    title: str
+    what: str
+    lines: list[Line]
+    x_ticks: list[Tick]
+    y_ticks: list[Tick]
+    x_label: str
+    filled: bool
+    log: bool
+    limits: tuple[float, float, float, float]
+    """left, right, bottom, top in data units; the logarithm of y where `log`"""
+
+    width, height = WIDTH, HEIGHT
+    left, right, top, bottom = LEFT, WIDTH - RIGHT, TOP, HEIGHT - BOTTOM
+
+    @property
+    def summary(self) -> str:
+        """What the picture shows, for those who do not see it."""
+        ends = "; ".join(f"{line.name}: {line.last}" for line in self.lines)
+        return f"{self.title}, {self.x_label}. {ends}"
+
+
+def short(value: float) -> str:
+    """A number as it stands beside an axis or in a table.
+
+    >>> short(-1234567), short(0.00012), short(12.0), short(-3.25)
+    ('−1.235e+06', '0.00012', '12', '−3.25')
+    """
+    return f"{value:.4g}".replace("-", "−").replace("e−0", "e−").replace("e+0", "e+0")
+
+
+def ticks(low: float, high: float, count: int = 5) -> list[float]:
+    """Round values within [low, high]: steps of 1, 2 or 5 times a power of ten.
+
+    >>> ticks(0, 10), ticks(-1.2, 0.9, 4)
+    ([0.0, 2.0, 4.0, 6.0, 8.0, 10.0], [-1.0, -0.5, 0.0, 0.5])
+    """
+    span = high - low
+    if span <= 0 or not math.isfinite(span):
+        return [low]
+    rough = span / count
+    power = 10.0 ** math.floor(math.log10(rough))
+    step = next(m * power for m in (1, 2, 5, 10) if m * power >= rough * 0.999)
+    first = math.ceil(low / step - 1e-9)
+    return [round(k * step, 12) + 0.0 for k in range(first, math.floor(high / step + 1e-9) + 1)]
+
+
+def curves(title: str, what: str, lines: Mapping[str, Sequence[tuple[float, float | None]]]) -> Chart:
+    """Lines over training steps. A logarithmic axis where positive values span three powers of ten."""
+    values = [y for points in lines.values() for _, y in points if y is not None]
+    low, high = min(values), max(values)
+    log = low > 0 and high / low >= 1000
+    scale = math.log10 if log else float
+    bottom, top = padded(scale(low), scale(high))
+    xs = [x for points in lines.values() for x, _ in points]
+    left, right = min(0.0, *xs), max(max(xs), 1.0)
+    limits = (left, right, bottom, top)
+    if log:
+        y_ticks = [Tick(y_at(k, limits), power(k)) for k in whole(bottom, top)]
+    else:
+        y_ticks = [Tick(y_at(v, limits), short(v)) for v in ticks(bottom, top, 4)]
+    x_ticks = [Tick(x_at(v, limits), count_label(v)) for v in ticks(left, right, 4)]
+    drawn = []
+    for name, points in lines.items():
+        kept = thinned(points)
+        shown = [(x_at(x, limits), None if y is None else y_at(scale(y), limits)) for x, y in kept]
+        finite = [(x, y) for x, y in kept if y is not None]
+        text = " ".join(f"{x:g},{y:.5g}" for x, y in finite)
+        drawn.append(Line(name, path(shown), text, short(finite[-1][1]) if finite else "no finite value"))
+    return Chart(title, what, drawn, x_ticks, y_ticks, "step", False, log, limits)
+
+
+def histogram(
+    title: str, what: str, values: Mapping[str, Sequence[float]], x_label: str, bins: int = 48
+) -> Chart:
+    """Outlines of shares on common bins over the middle 99 % of all sets; what lies outside is in the
+    outermost bins.
+    """
+    finite = {k: sorted(v for v in vs if math.isfinite(v)) for k, vs in values.items()}
+    finite = {k: vs for k, vs in finite.items() if vs}
+    low = min(vs[int(0.005 * (len(vs) - 1))] for vs in finite.values())
+    high = max(vs[math.ceil(0.995 * (len(vs) - 1))] for vs in finite.values())
+    low, high = padded(low, high, 0.02)
+    shares = {}
+    for name, vs in finite.items():
+        counts = [0] * bins
+        for v in vs:
+            counts[min(max(int((v - low) / (high - low) * bins), 0), bins - 1)] += 1
+        shares[name] = [c / len(vs) for c in counts]
+    limits = (low, high, 0.0, 1.06 * max(max(s) for s in shares.values()))
+    drawn = []
+    for name, share in shares.items():
+        edges = [low + (high - low) * k / bins for k in range(bins + 1)]
+        outline: list[tuple[float, float | None]] = [(x_at(low, limits), y_at(0, limits))]
+        for k, s in enumerate(share):
+            outline += [
+                (x_at(edges[k], limits), y_at(s, limits)),
+                (x_at(edges[k + 1], limits), y_at(s, limits)),
+            ]
+        outline.append((x_at(high, limits), y_at(0, limits)))
+        vs = finite[name]
+        mean = f"{len(vs):,}, mean {short(sum(vs) / len(vs))}"
+        text = " ".join(f"{(edges[k] + edges[k + 1]) / 2:.5g},{s:.4g}" for k, s in enumerate(share))
+        drawn.append(Line(name, path(outline), text, mean))
+    x_ticks = [Tick(x_at(v, limits), short(v)) for v in ticks(low, high, 5)]
+    y_ticks = [Tick(y_at(v, limits), f"{100 * v:g} %") for v in ticks(0, limits[3], 4)]
+    return Chart(title, what, drawn, x_ticks, y_ticks, x_label, True, False, limits)
+
+
+def padded(low: float, high: float, share: float = 0.06) -> tuple[float, float]:
+    """The range and a little around it; never empty."""
+    margin = (high - low) * share or abs(low) * 0.1 or 1.0
+    return low - margin, high + margin
+
+
+def x_at(x: float, limits: tuple[float, float, float, float]) -> float:
+    return round(LEFT + (x - limits[0]) / (limits[1] - limits[0]) * (WIDTH - LEFT - RIGHT), 1)
+
+
+def y_at(y: float, limits: tuple[float, float, float, float]) -> float:
+    return round(HEIGHT - BOTTOM - (y - limits[2]) / (limits[3] - limits[2]) * (HEIGHT - TOP - BOTTOM), 1)
+
+
+def path(points: Sequence[tuple[float, float | None]]) -> str:
+    """An SVG path with a gap where y is None."""
+    words, pen = [], "M"
+    for x, y in points:
+        if y is None:
+            pen = "M"
+        else:
+            words.append(f"{pen}{x:g} {y:g}")
+            pen = "L"
+    return "".join(words)
+
+
+def thinned(points: Sequence[tuple[float, float | None]]) -> Sequence[tuple[float, float | None]]:
+    """At most about POINTS of them: of each stretch the lowest and the highest, so that no spike is lost."""
+    if len(points) <= POINTS:
+        return points
+    size, kept = math.ceil(2 * len(points) / POINTS), []
+    for start in range(0, len(points), size):
+        part = points[start : start + size]
+        finite = [p for p in part if p[1] is not None]
+        found = {min(finite, key=lambda p: p[1]), max(finite, key=lambda p: p[1])} if finite else set()
+        kept += sorted(found | {p for p in part if p[1] is None}, key=lambda p: p[0])
+    return kept
+
+
+def whole(low: float, high: float) -> list[int]:
+    """At most six whole numbers within a range."""
+    first, last = math.ceil(low), math.floor(high)
+    return list(range(first, last + 1, max(1, (last - first) // 5)))
+
+
+def power(k: int) -> str:
+    return (
+        f"{10**k:g}" if -3 <= k <= 4 else "10" + f"{k}".translate(str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹"))
+    )
+
+
+def count_label(value: float) -> str:
+    """A number of steps: 1,200, or 45k."""
+    return (
+        f"{value / 1000:g}k"
+        if abs(value) >= 10_000
+        else f"{value:,.0f}"
+        if value == int(value)
+        else f"{value:g}"
+    )

@@ -6,9 +6,31 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-WIDTH, HEIGHT = 360, 210
-LEFT, RIGHT, TOP, BOTTOM = 52, 10, 12, 30  # margins for the labels
 POINTS = 300  # per curve: more are not seen at this size
+
+
+class Frame(NamedTuple):
+    """What a chart shows, in data units (the logarithm of y on a logarithmic axis), and its size in pixels."""
+
+    low: float
+    high: float
+    bottom: float
+    top: float
+    width: int = 300
+    height: int = 184
+
+    @property
+    def box(self) -> tuple[int, int, int, int]:
+        """left, right, top, bottom of the lines, in pixels; labels stand outside"""
+        return 46, self.width - 8, 10, self.height - 30
+
+    def x(self, value: float) -> float:
+        left, right, _, _ = self.box
+        return round(left + (value - self.low) / (self.high - self.low) * (right - left), 1)
+
+    def y(self, value: float) -> float:
+        _, _, top, bottom = self.box
+        return round(bottom - (value - self.bottom) / (self.top - self.bottom) * (bottom - top), 1)
 
 
 class Tick(NamedTuple):
@@ -34,11 +56,7 @@ class Chart(NamedTuple):
     x_label: str
     filled: bool
     log: bool
-    limits: tuple[float, float, float, float]
-    """left, right, bottom, top in data units; the logarithm of y where `log`"""
-
-    width, height = WIDTH, HEIGHT
-    left, right, top, bottom = LEFT, WIDTH - RIGHT, TOP, HEIGHT - BOTTOM
+    frame: Frame
 
     @property
     def summary(self) -> str:
@@ -75,36 +93,33 @@ def ticks(low: float, high: float, count: int = 5) -> list[float]:
 def curves(title: str, what: str, lines: Mapping[str, Sequence[tuple[float, float | None]]]) -> Chart:
     """Lines over training steps. A logarithmic axis where positive values span three powers of ten."""
     values = [y for points in lines.values() for _, y in points if y is not None]
-    low, high = min(values), max(values)
-    log = low > 0 and high / low >= 1000
+    log = min(values) > 0 and max(values) / min(values) >= 1000
     scale = math.log10 if log else float
-    bottom, top = padded(scale(low), scale(high))
     xs = [x for points in lines.values() for x, _ in points]
-    left, right = min(0.0, *xs), max(max(xs), 1.0)
-    limits = (left, right, bottom, top)
+    bottom, top = padded(scale(min(values)), scale(max(values)))
+    f = Frame(min(0.0, *xs), max(*xs, 1.0), bottom, top)
     if log:
-        y_ticks = [Tick(y_at(k, limits), power(k)) for k in whole(bottom, top)]
+        y_ticks = [Tick(f.y(k), power(k)) for k in whole(bottom, top)]
     else:
-        y_ticks = [Tick(y_at(v, limits), short(v)) for v in ticks(bottom, top, 4)]
-    x_ticks = [Tick(x_at(v, limits), count_label(v)) for v in ticks(left, right, 4)]
+        y_ticks = [Tick(f.y(v), short(v)) for v in ticks(bottom, top, 4)]
+    x_ticks = [Tick(f.x(v), count_label(v)) for v in ticks(f.low, f.high, 4)]
     drawn = []
     for name, points in lines.items():
         kept = thinned(points)
-        shown = [(x_at(x, limits), None if y is None else y_at(scale(y), limits)) for x, y in kept]
+        shown = [(f.x(x), None if y is None else f.y(scale(y))) for x, y in kept]
         finite = [(x, y) for x, y in kept if y is not None]
         text = " ".join(f"{x:g},{y:.5g}" for x, y in finite)
         drawn.append(Line(name, path(shown), text, short(finite[-1][1]) if finite else "no finite value"))
-    return Chart(title, what, drawn, x_ticks, y_ticks, "step", False, log, limits)
+    return Chart(title, what, drawn, x_ticks, y_ticks, "step", False, log, f)
 
 
-def histogram(
-    title: str, what: str, values: Mapping[str, Sequence[float]], x_label: str, bins: int = 48
-) -> Chart:
+def histogram(title: str, what: str, values: Mapping[str, Sequence[float]], x_label: str) -> Chart:
     """Outlines of shares on common bins over the middle 99 % of all sets; what lies outside is in the
     outermost bins.
     """
     finite = {k: sorted(v for v in vs if math.isfinite(v)) for k, vs in values.items()}
     finite = {k: vs for k, vs in finite.items() if vs}
+    bins = min(48, max(12, round(2 * min(map(len, finite.values())) ** 0.5)))
     low = min(vs[int(0.005 * (len(vs) - 1))] for vs in finite.values())
     high = max(vs[math.ceil(0.995 * (len(vs) - 1))] for vs in finite.values())
     low, high = padded(low, high, 0.02)
@@ -114,38 +129,26 @@ def histogram(
         for v in vs:
             counts[min(max(int((v - low) / (high - low) * bins), 0), bins - 1)] += 1
         shares[name] = [c / len(vs) for c in counts]
-    limits = (low, high, 0.0, 1.06 * max(max(s) for s in shares.values()))
+    f = Frame(low, high, 0.0, 1.06 * max(max(s) for s in shares.values()), 600, 280)
+    edges = [low + (high - low) * k / bins for k in range(bins + 1)]
     drawn = []
     for name, share in shares.items():
-        edges = [low + (high - low) * k / bins for k in range(bins + 1)]
-        outline: list[tuple[float, float | None]] = [(x_at(low, limits), y_at(0, limits))]
+        outline: list[tuple[float, float | None]] = [(f.x(low), f.y(0))]
         for k, s in enumerate(share):
-            outline += [
-                (x_at(edges[k], limits), y_at(s, limits)),
-                (x_at(edges[k + 1], limits), y_at(s, limits)),
-            ]
-        outline.append((x_at(high, limits), y_at(0, limits)))
+            outline += [(f.x(edge), f.y(s)) for edge in edges[k : k + 2]]
+        outline.append((f.x(high), f.y(0)))
         vs = finite[name]
-        mean = f"{len(vs):,}, mean {short(sum(vs) / len(vs))}"
         text = " ".join(f"{(edges[k] + edges[k + 1]) / 2:.5g},{s:.4g}" for k, s in enumerate(share))
-        drawn.append(Line(name, path(outline), text, mean))
-    x_ticks = [Tick(x_at(v, limits), short(v)) for v in ticks(low, high, 5)]
-    y_ticks = [Tick(y_at(v, limits), f"{100 * v:g} %") for v in ticks(0, limits[3], 4)]
-    return Chart(title, what, drawn, x_ticks, y_ticks, x_label, True, False, limits)
+        drawn.append(Line(name, path(outline), text, f"{len(vs):,}, mean {short(sum(vs) / len(vs))}"))
+    x_ticks = [Tick(f.x(v), short(v)) for v in ticks(low, high, 6)]
+    y_ticks = [Tick(f.y(v), f"{100 * v:g} %") for v in ticks(0, f.top, 4)]
+    return Chart(title, what, drawn, x_ticks, y_ticks, x_label, True, False, f)
 
 
 def padded(low: float, high: float, share: float = 0.06) -> tuple[float, float]:
     """The range and a little around it; never empty."""
     margin = (high - low) * share or abs(low) * 0.1 or 1.0
     return low - margin, high + margin
-
-
-def x_at(x: float, limits: tuple[float, float, float, float]) -> float:
-    return round(LEFT + (x - limits[0]) / (limits[1] - limits[0]) * (WIDTH - LEFT - RIGHT), 1)
-
-
-def y_at(y: float, limits: tuple[float, float, float, float]) -> float:
-    return round(HEIGHT - BOTTOM - (y - limits[2]) / (limits[3] - limits[2]) * (HEIGHT - TOP - BOTTOM), 1)
 
 
 def path(points: Sequence[tuple[float, float | None]]) -> str:
@@ -180,17 +183,11 @@ def whole(low: float, high: float) -> list[int]:
 
 
 def power(k: int) -> str:
-    return (
-        f"{10**k:g}" if -3 <= k <= 4 else "10" + f"{k}".translate(str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹"))
-    )
+    """10 to the k, as it stands beside an axis."""
+    raised = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
+    return f"{10.0**k:g}" if -3 <= k <= 4 else "10" + str(k).translate(raised)
 
 
 def count_label(value: float) -> str:
     """A number of steps: 1,200, or 45k."""
-    return (
-        f"{value / 1000:g}k"
-        if abs(value) >= 10_000
-        else f"{value:,.0f}"
-        if value == int(value)
-        else f"{value:g}"
-    )
+    return f"{value / 1000:g}k" if value >= 10_000 else f"{value:,g}"

@@ -103,7 +103,7 @@ class Drawing:
         return Drawn(shape, sets, energies, chains, density, pairs, paths, self.missing)
 
     def tried(self, what: str, make: Callable[[], Any]) -> Any:
-        """What `make` returns, or None and a line among the missing: a figure that fails costs itself alone."""
+        """What `make` returns, or None and a line among the missing: what fails costs itself alone."""
         try:
             return make()
         except ToolkitError as e:

@@ -124,16 +124,12 @@ def said(values: list[float] | None, i: int) -> str:
 
 
 def short_energy(value: float) -> str:
-    """Three digits are enough to compare.
+    """Three digits are enough to compare, two below 1.
 
-    >>> short_energy(-67.2116), short_energy(1234.5)
-    ('−67.2', '1.23e+3')
+    >>> short_energy(-67.2116), short_energy(1234.5), short_energy(-0.3812)
+    ('−67.2', '1230', '−0.38')
     """
-    return (
-        short(float(f"{value:.3g}"))
-        if abs(value) < 1000
-        else f"{value:.3g}".replace("e+0", "e+").replace("-", "−")
-    )
+    return short(float(f"{value:.3g}" if abs(value) >= 1 else f"{value:.2g}"))
 
 
 def points_panel(title: str, x: Tensor, limits: Limits, size: int = 360) -> Panel:

@@ -149,8 +149,9 @@ def overview(run: RunFacts) -> list[tuple[str, str]]:
     for table, label in (("sampler", "Chains in training"), ("sampling", "Chains at test time")):
         if table in recipe.parts:
             o = recipe.tables()[table]
-            told = ", ".join(f"{k.replace('_', ' ')} {words(o[k])}" for k in ("steps", "step_size") if k in o)
-            found.append((label, f"{o['name']}, {told}" if told else str(o["name"])))
+            told = f", {words(o['steps'])} steps" if "steps" in o else ""
+            told += f" of size {words(o['step_size'])}" if "step_size" in o else ""
+            found.append((label, f"{o['name']}{told}"))
     found += [("Seed", str(recipe.run.seed)), ("Training time", duration(run.seconds))]
     return found
 

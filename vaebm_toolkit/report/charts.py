@@ -10,7 +10,7 @@ POINTS = 300  # per curve: more are not seen at this size
 
 
 class Frame(NamedTuple):
-    """What a chart shows, in data units (the logarithm of y on a logarithmic axis), and its size in pixels."""
+    """What a chart shows, in data units (log10 of y on a logarithmic axis), and its size in pixels."""
 
     low: float
     high: float
@@ -85,7 +85,7 @@ def ticks(low: float, high: float, count: int = 5) -> list[float]:
         return [low]
     rough = span / count
     power = 10.0 ** math.floor(math.log10(rough))
-    step = next(m * power for m in (1, 2, 5, 10) if m * power >= rough * 0.999)
+    step = next(m * power for m in (1, 2, 5, 10) if m * power >= 0.7 * rough)
     first = math.ceil(low / step - 1e-9)
     return [round(k * step, 12) + 0.0 for k in range(first, math.floor(high / step + 1e-9) + 1)]
 

@@ -223,7 +223,7 @@ def chain_chart(drawn: Drawn) -> Chart | None:
     lines = {
         k: [(float(s), float(y)) for s, y in zip(chains.steps, v, strict=True)] for k, v in middle.items()
     }
-    return curves("Energy along the chains", f"of {values.shape[1]} chains", lines)
+    return curves("Energy along the chains", f"{values.shape[1]} of them", lines)
 
 
 def energy_histogram(drawn: Drawn) -> Chart | None:

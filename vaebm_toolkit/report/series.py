@@ -18,8 +18,8 @@ class Plot(NamedTuple):
 PLOTS = (
     Plot("ELBO", "nats per example, without KL warm-up", ("elbo",)),
     Plot("KL", "nats per example, all latent groups together", ("kl",)),
-    Plot("KL coefficient", "warms up, then stays at 1", ("kl_coefficient",)),
-    Plot("Energy gap", "E(data) − E(samples) of a batch; near 0 where the energy cannot tell them apart",
+    Plot("KL coefficient", "of the KL in the loss", ("kl_coefficient",)),
+    Plot("Energy gap", "E(data) − E(samples), means over a batch",
          ("energy_gap",)),
     Plot("Energies", "means over a batch, of data and of chain ends", ("energy_data", "energy_samples")),
     Plot("Loss", "of each network, penalties included",

@@ -114,15 +114,14 @@ def curves(title: str, what: str, lines: Mapping[str, Sequence[tuple[float, floa
 
 
 def histogram(title: str, what: str, values: Mapping[str, Sequence[float]], x_label: str) -> Chart:
-    """Outlines of shares on common bins over the middle 99 % of all sets; what lies outside is in the
-    outermost bins.
+    """Outlines of shares on common bins, which hold the bulk of every set; what lies outside is in the
+    outermost ones.
     """
     finite = {k: sorted(v for v in vs if math.isfinite(v)) for k, vs in values.items()}
     finite = {k: vs for k, vs in finite.items() if vs}
     bins = min(48, max(12, round(2 * min(map(len, finite.values())) ** 0.5)))
-    low = min(vs[int(0.005 * (len(vs) - 1))] for vs in finite.values())
-    high = max(vs[math.ceil(0.995 * (len(vs) - 1))] for vs in finite.values())
-    low, high = padded(low, high, 0.02)
+    ranges = [bulk(vs) for vs in finite.values()]
+    low, high = padded(min(r[0] for r in ranges), max(r[1] for r in ranges), 0.02)
     shares = {}
     for name, vs in finite.items():
         counts = [0] * bins
@@ -143,6 +142,21 @@ def histogram(title: str, what: str, values: Mapping[str, Sequence[float]], x_la
     x_ticks = [Tick(f.x(v), short(v)) for v in ticks(low, high, 6)]
     y_ticks = [Tick(f.y(v), f"{100 * v:g} %") for v in ticks(0, f.top, 4)]
     return Chart(title, what, drawn, x_ticks, y_ticks, x_label, True, False, f)
+
+
+def bulk(values: Sequence[float]) -> tuple[float, float]:
+    """The middle 99 % of sorted values, within three interquartile ranges of their quartiles.
+
+    >>> bulk([0.0, 1.0, 2.0, 3.0, 1000.0])
+    (0.0, 9.0)
+    """
+
+    def quantile(q: float) -> float:
+        return values[round(q * (len(values) - 1))]
+
+    lower, upper = quantile(0.25), quantile(0.75)
+    reach = 3 * (upper - lower)
+    return max(quantile(0.005), lower - reach), min(quantile(0.995), upper + reach)
 
 
 def padded(low: float, high: float, share: float = 0.06) -> tuple[float, float]:

@@ -146,8 +146,8 @@ def density_panel(title: str, density: Plane, limits: Limits, size: int = 360) -
 
 
 def ink(opacity: Opacity) -> str:
-    """Ink on nothing, so that the page's own background shows."""
+    """Ink on nothing, so that the page's own background shows; faint dots are drawn stronger."""
     pixels = np.empty((*opacity.shape, 4), dtype=np.uint8)
     pixels[..., :3] = INK
-    pixels[..., 3] = (255 * opacity).round()
+    pixels[..., 3] = (255 * opacity**0.6).round()
     return image_uri(Image.fromarray(pixels, "RGBA"))

@@ -140,7 +140,8 @@ def unfinished(run: RunFacts) -> list[Missing]:
 def overview(run: RunFacts) -> list[tuple[str, str]]:
     """The facts at the top."""
     recipe, data = run.directory.recipe, run.data
-    shape = " × ".join(map(str, data.get("shape", ())))
+    size = data.get("shape", ())
+    shape = " × ".join(map(str, size)) if len(size) != 1 else f"{size[0]} coordinates"
     sizes = f", {data['train']:,} to train on, {data['test']:,} held out" if "train" in data else ""
     found = [("Data", f"{recipe.names['dataset']}" + (f", {shape}" if shape else "") + sizes)]
     for table, label in (("generator", "Generator"), ("energy", "Energy")):
@@ -230,7 +231,9 @@ def energy_histogram(drawn: Drawn) -> Chart | None:
     if not drawn.energies:
         return None
     values = {title(k): v.tolist() for k, v in drawn.energies.items()}
-    return histogram("Energies", "low means likely", values, "energy")
+    return histogram(
+        "Energies", "low means likely; the outermost bins hold what lies outside", values, "energy"
+    )
 
 
 def reconstructions(drawn: Drawn) -> list[e.Tiles]:

@@ -38,6 +38,12 @@ def test_devices_and_the_chain_that_one_model_has_are_no_reason() -> None:
     assert {k for k, _ in m.further} == {"device", "sampler"}
 
 
+def test_runs_of_two_seeds_compare() -> None:
+    m = table(record("a", 2.0, seed=0), record("b", 3.0, seed=1))
+    assert m.differences == []
+    assert m.further == [("seed", [("a", "0"), ("b", "1")])]
+
+
 def test_two_chains_that_differ_are_one() -> None:
     m = table(record("a", 2.0, sampler={"steps": 3}), record("b", 3.0, sampler={"steps": 4}))
     assert [k for k, _ in m.differences] == ["sampler"]

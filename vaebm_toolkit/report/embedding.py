@@ -137,7 +137,9 @@ def points_panel(title: str, x: Tensor, limits: Limits, size: int = 360) -> Pane
     opacity, outside = dots(x[:, :2], size, limits)
     note = f", {outside:,} outside" if outside else ""
     return Panel(
-        ink(opacity), f"{title}: {len(x):,} points in the plane{note}", f"{title} ({len(x):,}{note})"
+        ink(opacity**0.6),  # so that a single dot is seen
+        f"{title}: {len(x):,} points in the plane{note}",
+        f"{title} ({len(x):,}{note})",
     )
 
 
@@ -146,8 +148,8 @@ def density_panel(title: str, density: Plane, limits: Limits, size: int = 360) -
 
 
 def ink(opacity: Opacity) -> str:
-    """Ink on nothing, so that the page's own background shows; faint dots are drawn stronger."""
+    """Ink on nothing, so that the page's own background shows."""
     pixels = np.empty((*opacity.shape, 4), dtype=np.uint8)
     pixels[..., :3] = INK
-    pixels[..., 3] = (255 * opacity**0.6).round()
+    pixels[..., 3] = (255 * opacity).round()
     return image_uri(Image.fromarray(pixels, "RGBA"))

@@ -90,6 +90,7 @@ def page(views: list[RunView], registry: Registry) -> str:
     return environment.get_template("page.html").render(
         views=views,
         several=several,
+        columns=list(dict.fromkeys(k for v in views for k, _ in v.overview if k != "Training time")),
         heading=views[0].name if not several else f"{len(views)} runs",
         differences=recipe_differences(runs) if several else [],
         metrics=metrics(every, registry) if several else [],

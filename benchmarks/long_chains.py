@@ -32,9 +32,9 @@ from vaebm_toolkit.core import (
     target_density,
 )
 from vaebm_toolkit.evaluation.sampling import Model
-from vaebm_toolkit.pipeline import load_model
 from vaebm_toolkit.registry import installed
 from vaebm_toolkit.report.pictures import histograms, save_png, scatter
+from vaebm_toolkit.trained import load_model
 from vaebm_toolkit.training.rundir import RunDirectory
 
 TARGETS = ("exact", "official")

@@ -92,9 +92,9 @@ def build_features(registry: Registry, name: str, dataset: Dataset) -> Features:
 def build_metrics(
     registry: Registry, options: EvaluateOptions, dataset: Dataset
 ) -> Iterator[tuple[str, str, Metric]]:
-    """(name, suffix, metric) for each metric, and for each of its feature spaces where it has them.
+    """(name, feature space, metric) for each metric, in each of its feature spaces; "" where it has none.
 
-    The suffix tells its figures apart from those in the metric's usual space: "-classifier", or "".
+    They see `options.split` of the data as the reference.
     """
     for name in options.metrics:
         registered = registry.find("metric", name)
@@ -106,5 +106,4 @@ def build_metrics(
             yield name, "", construct(Part(registered, parsed))
         for features in options.features if spaces else ():
             given = {slot: build_features(registry, features, dataset) for slot in spaces}
-            suffix = "" if features in spaces.values() else f"-{features}"
-            yield name, suffix, construct(Part(registered, parsed), **given)
+            yield name, features, construct(Part(registered, parsed), **given)

@@ -19,9 +19,10 @@ from vaebm_toolkit.building import (
 )
 from vaebm_toolkit.core import Autoencoder, Dataset
 from vaebm_toolkit.errors import RecipeError, quoted
-from vaebm_toolkit.pipeline import load, plan
+from vaebm_toolkit.pipeline import plan
 from vaebm_toolkit.recipe import Recipe
 from vaebm_toolkit.registry import Registry, installed
+from vaebm_toolkit.trained import load
 from vaebm_toolkit.training.device import use_threads
 from vaebm_toolkit.training.rundir import STAGES, RunDirectory
 from vaebm_toolkit.training.starting import begin_at, starting_trainer

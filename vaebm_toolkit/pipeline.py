@@ -3,46 +3,23 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
-from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 
-from vaebm_toolkit.building import (
-    build_buffer,
-    build_energy,
-    build_generator,
-    build_metrics,
-    build_sampler,
-    build_trainer,
-)
-from vaebm_toolkit.core import Autoencoder, Dataset, EnergyFunction, Generator, Horizon, Metric, stream
-from vaebm_toolkit.errors import RecipeError, RunError, quoted
-from vaebm_toolkit.evaluation.density import relative_density
-from vaebm_toolkit.evaluation.sampling import Model, samples
+from vaebm_toolkit.building import build_buffer, build_energy, build_generator, build_sampler, build_trainer
+from vaebm_toolkit.core import Dataset, Generator, Horizon, Metric, stream
+from vaebm_toolkit.errors import quoted
 from vaebm_toolkit.options import derived_values
-from vaebm_toolkit.recipe import EvaluateOptions, Recipe
+from vaebm_toolkit.recipe import Recipe
 from vaebm_toolkit.registry import Registry
-from vaebm_toolkit.report import pictures
+from vaebm_toolkit.results import Diverged, Evaluation, Results
+from vaebm_toolkit.trained import load
 from vaebm_toolkit.training.batches import Batches
 from vaebm_toolkit.training.device import use_threads
 from vaebm_toolkit.training.files import write_json
 from vaebm_toolkit.training.fit import Interrupted, Reporter, fit, horizon_of
-from vaebm_toolkit.training.rundir import DATA, STAGES, RunDirectory, read_json
-
-
-class Diverged(RunError):
-    """The run's recipe is no good: a chain or a training stage left the finite numbers."""
-
-
-class Results(NamedTuple):
-    """What `vaebm run` ends with."""
-
-    figures: dict[str, dict[str, float]]
-    """model -> metric -> value"""
-    protocol: dict[str, Any]
-    pictures: list[Path]
+from vaebm_toolkit.training.rundir import DATA, STAGES, RunDirectory
 
 
 class Pipeline:
@@ -133,90 +110,19 @@ class Pipeline:
         )  # fmt: skip
 
     def results(self, dataset: Dataset) -> Results:
-        """Pictures, and the table of the generator alone against its product with the energy."""
-        o = self.recipe.evaluate
-        model = load_model(self.run, self.device)
-        both = model.energy is not None and model.generator is not None
-        compared = {"generator": load_model(self.run, self.device, second=False)} if both else {}
-        compared[model_name(self.recipe)] = model
-        drawn = {}
-        for name, m in compared.items():
-            self.reporter.note(f"sampling {o.samples} from {name}")
-            batches = samples(m, range(o.samples), self.seed, o.batch_size, self.device, model.like)
-            drawn[name] = torch.cat([self.unless_stopped(x).cpu() for x in batches])
-            if not torch.isfinite(drawn[name]).all():
-                raise Diverged(
-                    f"Some samples of {name} are not finite: the chain diverged at test time.",
-                    f"Start again with smaller steps: {self.again()} --sampling.step-size VALUE",
-                )
-        figures: dict[str, dict[str, float]] = {name: {} for name in compared}
-        protocol: dict[str, Any] = {
-            "samples": o.samples, "decoder": o.decoder if model.generator is not None else "none",
-            "seed": self.seed, "device": str(self.device), **settings_of(o),
-        }  # fmt: skip
-        if "sampling" in self.recipe.parts:
-            part = self.recipe.parts["sampling"]
-            protocol["sampler"] = {"name": part.name, **self.recipe.tables()["sampling"]}
-        for metric_name, suffix, made in build_metrics(self.registry, o, dataset):
-            metric = self.metrics.setdefault(metric_name + suffix, made)
-            for name, x in drawn.items():
-                metric.see(compared[name].fitted)
-                found = metric.compute(x.split(o.batch_size), dataset)
-                figures[name].update({figure + suffix: value for figure, value in found.items()})
-            protocol[metric_name + suffix] = dict(metric.protocol)
-        for name in compared:
-            if model.energy is not None:
-                with torch.no_grad():
-                    energies = [model.energy(x.to(self.device)) for x in drawn[name].split(o.batch_size)]
-                figures[name]["mean energy"] = float(torch.cat(energies).mean())
-        write_json(self.run.path / "metrics.json", {"figures": figures, "protocol": protocol})
-        return Results(figures, protocol, self.pictures(dataset, drawn, model))
+        """The recipe's own evaluation."""
+        return Evaluation(
+            self.run, dataset, self.registry, self.device,
+            metrics=self.metrics, note=self.reporter.note, stop=self.stop_if_asked,
+        ).results()  # fmt: skip
 
-    def again(self) -> str:
-        """The command for another second stage like this one."""
-        if "generator" in self.recipe.parts:
-            return f"vaebm run --generator-from {quoted(self.run.path)}"
-        return f"vaebm run --recipe {quoted(self.run.path / 'recipe.toml')}"
-
-    def unless_stopped(self, x: torch.Tensor) -> torch.Tensor:
-        """The batch, or the end of the run if the user asked for it between two batches."""
+    def stop_if_asked(self) -> None:
+        """Ends the run between two batches of samples if the user asked for it."""
         if self.stop is not None and self.stop.is_set():
             raise Interrupted(
-                "Stopped while sampling; the trained networks are kept.",
+                "Stopped while sampling; the trained networks and the samples so far are kept.",
                 f"Continue: vaebm run --resume {quoted(self.run.path)}",
             )
-        return x
-
-    def pictures(self, dataset: Dataset, drawn: dict[str, torch.Tensor], model: Model) -> list[Path]:
-        o = self.recipe.evaluate
-        folder = self.run.path / "samples"
-        shown = {"data": dataset.test.batch(spread_over(len(dataset.test), o.grid)), **drawn}
-        if len(dataset.shape) == 3:
-            return [
-                pictures.save_png(pictures.grid(x[: o.grid]), folder / f"{name}.png")
-                for name, x in shown.items()
-            ]
-        shown["data"] = dataset.test.batch(torch.arange(min(o.samples, len(dataset.test))))
-        picture = pictures.scatter(shown, densities=learned_density(model, self.device))
-        return [pictures.save_png(picture, folder / "samples.png")]
-
-
-def learned_density(model: Model, device: torch.device) -> dict[str, Callable[[torch.Tensor], torch.Tensor]]:
-    """The density of a model of the plane, to be drawn; none where its generator cannot weigh."""
-    fitted = model.fitted
-    if model.shape != (2,) or not isinstance(fitted.generator, Autoencoder | None):
-        return {}
-    return {"learned density": lambda x: relative_density(fitted, x.to(device))}
-
-
-def spread_over(n: int, count: int) -> torch.Tensor:
-    """At most `count` indices below n, evenly spaced: files sorted by class show every class.
-
-    >>> spread_over(10, 4).tolist(), spread_over(2, 4).tolist()
-    ([0, 2, 5, 7], [0, 1])
-    """
-    count = min(n, count)
-    return torch.arange(count) * n // max(count, 1)
 
 
 def plan(recipe: Recipe, stage: str, dataset: Dataset) -> tuple[Batches, Horizon]:
@@ -226,23 +132,6 @@ def plan(recipe: Recipe, stage: str, dataset: Dataset) -> tuple[Batches, Horizon
     assert settings is not None, "resolve gives every trainer its stage options"
     batches = Batches(dataset.train, settings.batch_size, seed, stage)
     return batches, horizon_of(settings, batches.steps_per_epoch, seed, table)
-
-
-def model_name(recipe: Recipe) -> str:
-    """The trainer's name for what it trains; the generator's if there is no second stage."""
-    return recipe.parts["trainer"].name if "trainer" in recipe.parts else "generator"
-
-
-def settings_of(o: EvaluateOptions) -> dict[str, Any]:
-    """What else changes samples, where it is not as usual."""
-    found: dict[str, Any] = {}
-    if o.temperature != (1.0,):
-        found["temperature"] = ", ".join(f"{t:g}" for t in o.temperature)
-    if o.head_temperature != 1.0:
-        found["head temperature"] = o.head_temperature
-    if o.stretch:
-        found["stretched"] = "each to its own minimum and maximum"
-    return found
 
 
 class seeded:
@@ -257,103 +146,3 @@ class seeded:
 
     def __exit__(self, *_: object) -> None:
         torch.random.set_rng_state(self.before)
-
-
-def load(
-    module: torch.nn.Module, networks: dict[str, Any], name: str, run: Path, assign: bool = False
-) -> None:
-    """Put a stored network's weights into the module built from the recipe."""
-    if name not in networks:
-        raise RunError(f"{run} has no {name}.", f"Train one: vaebm run --resume {quoted(run)}")
-    try:
-        module.load_state_dict(networks[name], assign=assign)
-    except RuntimeError as e:
-        lines = [line.strip() for line in str(e).splitlines()[1:4]]
-        raise RunError(
-            f"The {name} stored in {run} does not fit the recipe or the data: {' '.join(lines)}",
-            f"Compare the recipe and the size of the data with {run / 'recipe.toml'} and {run / DATA}.",
-        ) from e
-
-
-def load_autoencoder(run: RunDirectory, device: torch.device) -> Autoencoder:
-    """The generator of a run's finished first stage, with its encoder, in eval mode.
-
-    A second stage that moves the decoder leaves the encoder behind, so what it made is not taken here.
-    """
-    generator = build_generator(run.recipe, tuple(read_json(run.path / DATA)["shape"]))
-    if not isinstance(generator, Autoencoder):
-        raise RunError(f"{run.path} has no generator that can encode.", "Choose a run with one.")
-    if run.done("pretrain") is None:
-        raise RunError(
-            f"{run.path} has no trained generator.", f"Train it: vaebm run --resume {quoted(run.path)}"
-        )
-    use_threads(run.recipe.run.threads)
-    load(generator, run.networks("pretrain"), "generator", run.path)
-    return generator.to(device).eval().requires_grad_(False)
-
-
-def load_model(
-    run: RunDirectory,
-    device: torch.device,
-    temperature: tuple[float, ...] | None = None,
-    head_temperature: float | None = None,
-    second: bool = True,
-) -> Model:
-    """The model of a finished run, ready to sample from; without its `second` stage, the generator of
-    its first.
-
-    Temperatures are those of its recipe unless given: of the latent groups (one, or one each, coarse
-    to fine) and of the decoder's own noise.
-    """
-    use_threads(run.recipe.run.threads)
-    about = read_json(run.path / DATA)
-    shape = tuple(about["shape"])
-    bounds = None if about["bounds"] is None else (about["bounds"][0], about["bounds"][1])
-    stored: dict[str, Any] = {}
-    for stage, table in STAGES.items():
-        if table in run.recipe.parts and (second or table == "pretrain"):
-            if run.done(stage) is None:
-                raise RunError(
-                    f"{run.path} has not finished its stage {stage}.",
-                    f"Finish it: vaebm run --resume {quoted(run.path)}",
-                )
-            stored.update(run.networks(stage))
-    generator = build_generator(run.recipe, shape)
-    if generator is not None:
-        load(generator, stored, "generator", run.path)
-        o = run.recipe.evaluate
-        latent = o.temperature if temperature is None else temperature
-        head = o.head_temperature if head_temperature is None else head_temperature
-        generator = at_temperature(generator.to(device).eval().frozen(), latent, head)
-    energy: EnergyFunction | None = None
-    if "trainer" in run.recipe.parts and second:
-        energy = build_energy(run.recipe, shape)
-    if energy is not None:
-        load(energy, stored, "energy", run.path)
-        energy.to(device).eval().requires_grad_(False)
-    sampler = build_sampler(run.recipe, "sampling", bounds) if energy is not None else None
-    if generator is None and (sampler is None or sampler.space != "data"):
-        raise RunError(
-            f"The recipe of {run.path} has no generator, and nothing else to sample from.",
-            "Start a run with one: vaebm run --generator NAME",
-        )
-    return Model(
-        generator,
-        energy,
-        sampler,
-        shape,
-        bounds,
-        run.recipe.evaluate.decoder == "mean",
-        run.recipe.evaluate.stretch,
-    )
-
-
-def at_temperature(generator: Generator, latent: tuple[float, ...], head: float) -> Generator:
-    """The generator itself where all temperatures are 1."""
-    groups = len(generator.groups) - 1
-    if len(latent) not in (1, groups):
-        raise RecipeError(
-            f"evaluate.temperature: {len(latent)} temperatures for {groups} latent groups.",
-            f"Give one for all, or {groups}, coarse to fine, e.g. {','.join(['0.7'] * groups)}",
-        )
-    return generator if set(latent) == {1.0} and head == 1.0 else generator.tempered(latent, head)

@@ -59,6 +59,7 @@ class StageOptions:
 class EvaluateOptions:
     samples: int = opt(1000, "samples per model for the final table; 0: no table", check=ge(0))
     batch_size: int = opt(100, "samples made at a time", check=gt(0))
+    split: Literal["test", "train"] = opt("test", "the data that samples are compared with")
     metrics: tuple[str, ...] = opt(("frechet",), "metric components to compute")
     features: tuple[str, ...] = opt(
         ("pixels",), "features components that samples are compared in, by metrics that do so"

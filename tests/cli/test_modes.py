@@ -33,6 +33,7 @@ def test_modes_of_stacked_digits_are_counted(vaebm: Vaebm) -> None:
     assert "digit accuracy 1.0" in called.out
     found = json.loads(Path("r/metrics.json").read_text())
     assert found["protocol"]["modes"].keys() == {
+        "split",
         "samples",
         "modes",
         "kl of uniform samples",

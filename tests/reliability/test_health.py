@@ -17,9 +17,10 @@ from vaebm_toolkit.builtin.wgan import WganTrainer
 from vaebm_toolkit.core import Trainer, Update
 from vaebm_toolkit.errors import RunError
 from vaebm_toolkit.launch import prepare
-from vaebm_toolkit.pipeline import Pipeline, load_model
+from vaebm_toolkit.pipeline import Pipeline
 from vaebm_toolkit.recipe import HealthOptions
 from vaebm_toolkit.registry import discover, installed
+from vaebm_toolkit.trained import load_model
 from vaebm_toolkit.training.checkpoint import Checkpoints
 from vaebm_toolkit.training.health import complaint
 from vaebm_toolkit.training.rundir import RunDirectory

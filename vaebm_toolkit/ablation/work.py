@@ -17,9 +17,10 @@ from vaebm_toolkit.ablation.summary import Outcome
 from vaebm_toolkit.ablation.tables import GENERATOR, Ablation, Row, of_row
 from vaebm_toolkit.errors import RecipeError, RunError, ToolkitError
 from vaebm_toolkit.launch import begin, go_on, prepare
-from vaebm_toolkit.pipeline import Diverged, Pipeline
+from vaebm_toolkit.pipeline import Pipeline
 from vaebm_toolkit.recipe import Recipe, Table
 from vaebm_toolkit.registry import Registry, installed
+from vaebm_toolkit.results import Diverged
 from vaebm_toolkit.training.fit import Interrupted, Reporter
 from vaebm_toolkit.training.rundir import STAGES, RunDirectory, read_json, read_log
 

@@ -1,29 +1,124 @@
-"""Metrics that are a distance between the samples' features and the test split's."""
+"""Metrics that compare the samples' features with the reference split's."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from vaebm_toolkit.builtin.metrics import FrechetOptions
-from vaebm_toolkit.core import Dataset, Features, Metric
-from vaebm_toolkit.evaluation.frechet import frechet_distance
+from vaebm_toolkit.builtin.metrics import FrechetOptions, KernelOptions, MemorisationOptions, PrecisionOptions
+from vaebm_toolkit.core import Dataset, Features, Figure, Metric, SampleStream, Split, as_stream, stream
+from vaebm_toolkit.errors import DataError
+from vaebm_toolkit.evaluation.bootstrap import frechet_error
+from vaebm_toolkit.evaluation.frechet import Moments, frechet_distance
+from vaebm_toolkit.evaluation.kernel_distance import kernel_distance, subsets
+from vaebm_toolkit.evaluation.neighbours import memorisation
+from vaebm_toolkit.evaluation.precision_recall import expected_coverage, precision_recall
+
+ROWS = 500  # examples of a split read at a time
 
 
-class Frechet(Metric):
-    """Fréchet distance between samples and the whole test split in one feature space."""
+class Compared(Metric):
+    """A metric of two sets of features: those of the samples and those of the reference split."""
 
-    def __init__(self, options: FrechetOptions, features: Features) -> None:
-        self.features = features
+    def __init__(self, options: Any, features: Features) -> None:
+        self.options, self.features = options, features
         self.protocol: dict[str, Any] = {}
 
+    def describe(self, samples: SampleStream, reference: int, **more: Any) -> None:
+        self.protocol = {"samples": len(samples), "reference": reference, **more, **self.features.about}
+
+
+class Frechet(Compared):
+    """Fréchet distance, both sets taken as Gaussians (Heusel et al., 2017, eq. 6).
+
+    Its interval is that of other samples of the same model, as many, the reference held fixed.
+    """
+
+    options: FrechetOptions
+
     def compute(self, samples: Iterable[Tensor], dataset: Dataset) -> Mapping[str, float]:
-        with torch.no_grad():
-            ours = torch.cat([self.features(x.cpu()) for x in samples])
-            order = torch.arange(len(dataset.test)).split(500)
-            theirs = torch.cat([self.features(dataset.test.batch(i)) for i in order])
-        self.protocol = {"split": "test", "reference": len(dataset.test), **self.features.about}
-        return {"frechet": frechet_distance(ours, theirs)}
+        samples = as_stream(samples)
+        ours = Moments.of(samples.features(self.features))
+        theirs = Moments.of(of_split(dataset.test, self.features))
+        value = frechet_distance(ours, theirs)
+        self.describe(samples, len(dataset.test))
+        return {"frechet": Figure.within(value, frechet_error(samples.features(self.features), ours, theirs))}
+
+
+class Kernel(Compared):
+    """Kernel distance, KID: unbiased squared MMD with a cubic kernel (Bińkowski et al., 2018)."""
+
+    options: KernelOptions
+
+    def compute(self, samples: Iterable[Tensor], dataset: Dataset) -> Mapping[str, float]:
+        samples, o = as_stream(samples), self.options
+        ours = first(samples.features(self.features), o.limit)
+        theirs = first(of_split(dataset.test, self.features), o.limit)
+        size = min(o.subset, len(ours), len(theirs))
+        chosen = [subsets(len(x), o.subsets, size, stream(0, "kernel", name)) for name, x in
+                  (("samples", ours), ("reference", theirs))]  # fmt: skip
+        found = kernel_distance(ours, theirs, *chosen)
+        self.describe(samples, len(theirs), subsets=f"{o.subsets} of {size}", spread=round(found.std, 6))
+        return {"kernel": found.value}
+
+
+class PrecisionRecall(Compared):
+    """Precision and recall (Kynkäänniemi et al., 2019), density and coverage (Naeem et al., 2020)."""
+
+    options: PrecisionOptions
+
+    def compute(self, samples: Iterable[Tensor], dataset: Dataset) -> Mapping[str, float]:
+        samples, o = as_stream(samples), self.options
+        fake = first(samples.features(self.features), o.limit)
+        real = first(of_split(dataset.test, self.features), o.limit)
+        least = max(o.neighbours, o.density_neighbours) + 1
+        if min(len(fake), len(real)) < least:
+            raise DataError(
+                f"precision-recall needs at least {least} samples and reference examples, not {len(fake)} "
+                f"and {len(real)}.",
+                "Take more: vaebm evaluate RUN --count 1000",
+            )
+        found = precision_recall(real, fake, o.neighbours, o.density_neighbours)
+        ideal = expected_coverage(len(real), len(fake), o.density_neighbours)
+        self.describe(
+            samples, len(real), compared=len(fake), k=o.neighbours, coverage_of_data=round(ideal, 4)
+        )
+        return found._asdict()
+
+
+class Memorisation(Compared):
+    """Whether samples are nearer to training examples than held-out data are (Meehan et al., 2020)."""
+
+    options: MemorisationOptions
+
+    def compute(self, samples: Iterable[Tensor], dataset: Dataset) -> Mapping[str, float]:
+        samples, limit = as_stream(samples), self.options.limit
+        ours = first(samples.features(self.features), limit)
+        train = first(of_split(dataset.train, self.features), limit)
+        held_out = first(of_split(dataset.test, self.features), limit)
+        found = memorisation(ours, train, held_out)
+        self.describe(samples, len(held_out), training=len(train), expected_share=round(found.expected, 4))
+        return {
+            "nearer to training": Figure(found.nearer.value, *found.nearer.interval()),
+            "share near training": Figure.within(found.share, found.error),
+        }
+
+
+def of_split(split: Split, features: Features) -> Iterator[Tensor]:
+    """The features of a whole split, (B, d), batch by batch."""
+    return (features(split.batch(index)) for index in torch.arange(len(split)).split(ROWS))
+
+
+def first(batches: Iterable[Tensor], limit: int) -> Tensor:
+    """At most the first `limit` rows."""
+    held: list[Tensor] = []
+    count = 0
+    for x in batches:
+        held.append(x[: limit - count])
+        count += len(held[-1])
+        if count == limit:
+            break
+    return torch.cat(held)

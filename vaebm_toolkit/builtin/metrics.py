@@ -11,6 +11,34 @@ class FrechetOptions:
 
 
 @frozen
+class KernelOptions:
+    features: str = slot("features", "pixels", "the space that it is measured in")
+    subsets: int = opt(100, "subsets whose mean it is", check=ge(2))
+    subset: int = opt(1000, "rows of each", check=ge(2))
+    limit: int = opt(50_000, "samples and reference examples at most, from the first", check=ge(2))
+
+
+@frozen
+class PrecisionOptions:
+    features: str = slot("features", "pixels", "the space that it is measured in")
+    neighbours: int = opt(3, "k of precision and recall", check=ge(1))
+    density_neighbours: int = opt(5, "k of density and coverage", check=ge(1))
+    limit: int = opt(10_000, "samples and reference examples at most, from the first", check=ge(2))
+
+
+@frozen
+class MemorisationOptions:
+    features: str = slot("features", "pixels", "the space in which neighbours are near")
+    limit: int = opt(10_000, "samples, training and held-out examples at most, from the first", check=ge(2))
+
+
+@frozen
+class ScoreOptions:
+    features: str = slot("features", "classifier", "a space with classes")
+    splits: int = opt(10, "parts whose mean it is", check=ge(1))
+
+
+@frozen
 class ClassifierOptions:
     steps: int = opt(1000, "training steps of the classifier", check=ge(1))
 
@@ -24,6 +52,42 @@ COMPONENTS = (
         summary="Fréchet distance to the test split, in each of evaluate.features",
         cite="Heusel et al., NeurIPS 2017, arXiv 1706.08500, eq. 6",
         bibtex="heusel2017ttur",
+    ),
+    Component(
+        kind="metric",
+        name="kernel",
+        factory="vaebm_toolkit.builtin.distances:Kernel",
+        options=KernelOptions,
+        summary="kernel distance (KID) to the test split, unbiased; in each of evaluate.features",
+        cite="Bińkowski et al., Demystifying MMD GANs, ICLR 2018, arXiv 1801.01401, section 4",
+        bibtex="binkowski2018mmd",
+    ),
+    Component(
+        kind="metric",
+        name="precision-recall",
+        factory="vaebm_toolkit.builtin.distances:PrecisionRecall",
+        options=PrecisionOptions,
+        summary="share of samples among the data and of data among the samples; in each of evaluate.features",
+        cite="Kynkäänniemi et al., NeurIPS 2019, arXiv 1904.06991; Naeem et al., ICML 2020, arXiv 2002.09797",
+        bibtex="kynkaanniemi2019precision, naeem2020density",
+    ),
+    Component(
+        kind="metric",
+        name="memorisation",
+        factory="vaebm_toolkit.builtin.distances:Memorisation",
+        options=MemorisationOptions,
+        summary="whether samples are nearer to training examples than held-out data are",
+        cite="Meehan et al., AISTATS 2020, arXiv 2004.05675",
+        bibtex="meehan2020copying",
+    ),
+    Component(
+        kind="metric",
+        name="inception-score",
+        factory="vaebm_toolkit.builtin.scores:Score",
+        options=ScoreOptions,
+        summary="how sure a classifier is of each sample, and how various its answers are",
+        cite="Salimans et al., Improved Techniques for Training GANs, NeurIPS 2016, arXiv 1606.03498",
+        bibtex="salimans2016improved",
     ),
     Component(
         kind="metric",

@@ -44,3 +44,8 @@ class ClassifierFeatures(Features):
     def __call__(self, x: Tensor) -> Tensor:
         features: Tensor = self.trained[0].body(x.to("cpu", torch.float32))
         return features
+
+    @torch.no_grad()
+    def logits(self, features: Tensor) -> Tensor:
+        scores: Tensor = self.trained[0].head(features)
+        return scores

@@ -67,7 +67,7 @@ def command(
     warn_of_problems()
     from vaebm_toolkit.evaluation.sampling import samples
     from vaebm_toolkit.evaluation.writing import writer
-    from vaebm_toolkit.pipeline import load_model
+    from vaebm_toolkit.trained import load_model
     from vaebm_toolkit.training.device import choose_device
     from vaebm_toolkit.training.rundir import RunDirectory
 

@@ -44,9 +44,9 @@ batch_option = click.option(
 def opened(ctx: click.Context, run: Path, device: str) -> tuple[Autoencoder, Dataset, torch.device]:
     """The run's generator, ready to encode, and the data of the flags, which must fit it."""
     from vaebm_toolkit.building import construct
-    from vaebm_toolkit.pipeline import DATA, load_autoencoder
+    from vaebm_toolkit.trained import load_autoencoder
     from vaebm_toolkit.training.device import choose_device
-    from vaebm_toolkit.training.rundir import RunDirectory, read_json
+    from vaebm_toolkit.training.rundir import DATA, RunDirectory, read_json
 
     directory = RunDirectory.open(run, installed())
     where = choose_device(device)

@@ -8,6 +8,7 @@ from vaebm_toolkit.core.densities import (
     official_latent_density,
     target_density,
 )
+from vaebm_toolkit.core.figures import Figure, SampleStream, as_stream
 from vaebm_toolkit.core.freeze import buffers_restored, frozen
 from vaebm_toolkit.core.interfaces import (
     Autoencoder,
@@ -48,6 +49,7 @@ __all__ = [
     "Elbo",
     "EnergyFunction",
     "Features",
+    "Figure",
     "Fitted",
     "Generator",
     "Horizon",
@@ -58,6 +60,7 @@ __all__ = [
     "MomentClippedAdam",
     "NormalisedConv2d",
     "RowStreams",
+    "SampleStream",
     "Sampler",
     "SpectralPenalty",
     "Split",
@@ -67,6 +70,7 @@ __all__ = [
     "Update",
     "WeightNormConv2d",
     "adam_moments",
+    "as_stream",
     "buffers_restored",
     "data_density",
     "data_noise",

@@ -335,10 +335,24 @@ class Features(ABC):
 
     about: Mapping[str, Any]
     """What must stand beside a figure in this space, e.g. a classifier's accuracy."""
+    slow: bool = False
+    """Whether features take long to compute, and are better kept on disk."""
 
     @abstractmethod
     def __call__(self, x: Tensor) -> Tensor:
         """(B, *data shape) -> (B, d), float32 or float64, row by row and without gradient."""
+
+    def logits(self, features: Tensor) -> Tensor:
+        """Class scores of features (B, d) of this space, (B, classes), for scores that need classes.
+
+        Raises what the user should read where there are none, which is the default.
+        """
+        raise NotImplementedError(f"{type(self).__name__} has no classes.")
+
+    @property
+    def has_classes(self) -> bool:
+        """Whether `logits` is there."""
+        return type(self).logits is not Features.logits
 
 
 class Fitted(NamedTuple):
@@ -360,7 +374,10 @@ class Metric(ABC):
 
     @abstractmethod
     def compute(self, samples: Iterable[Tensor], dataset: Dataset) -> Mapping[str, float]:
-        """Named figures; `samples` are batches (B, *data shape)."""
+        """Named figures, `core.Figure` where they have an interval; `samples` are batches (B, *data shape).
+
+        `core.as_samples(samples)` can be read more than once, and knows their features.
+        """
 
     protocol: Mapping[str, Any]
     """What must stand beside the figure: split, number, feature space."""

@@ -10,15 +10,13 @@ error is 1.4 times the true one at N = 10 d and 2.5 times at 3 d, that of `frech
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from vaebm_toolkit.evaluation.frechet import Moments, center, frechet_distance, root
-
-ROWS = 8192  # rows copied to float64 at a time
 
 
 class Interval(NamedTuple):
@@ -99,8 +97,10 @@ def frechet_replicates(
     return torch.stack(found)
 
 
-def frechet_error(features: Tensor, reference: Tensor | Moments) -> float:
-    """Standard error of `frechet_distance(features, reference)` over rows of features (N, d).
+def frechet_error(batches: Iterable[Tensor], ours: Moments, reference: Tensor | Moments) -> float:
+    """Standard error of `frechet_distance(ours, reference)` over the rows of all batches, (B, d) each.
+
+    `ours` are the moments of these rows, so that they need not be held.
 
     The reference is held fixed. The infinitesimal jackknife (Efron, 1982, chapter 6), at the cost of one
     distance: √Σ_i (g_i − ḡ)² with g_i the derivative in the weight of row i, for x_i about μ_a:
@@ -109,12 +109,12 @@ def frechet_error(features: Tensor, reference: Tensor | Moments) -> float:
 
     T is the linear map that carries N(0, Σ_a) to N(0, Σ_b); where N ≤ d the inverse is that on its range.
     """
-    ours, b = Moments.of(features.split(ROWS)), root(reference)
+    b = root(reference)
     values, vectors = torch.linalg.eigh(b @ ours.covariance @ b.T)
     kept = values > 1e-15 * values[-1]  # the rest is rounding, and no row has a part in it
     t_root = (vectors[:, kept] * values[kept] ** -0.25).T @ b
     delta, parts = ours.mean - center(reference), []
-    for part in features.split(ROWS):
+    for part in batches:
         x = part.double() - ours.mean
         spread = x.square().sum(1) - (x @ t_root.T).square().sum(1)
         parts.append(2 * x @ delta / ours.count + spread / (ours.count - 1))

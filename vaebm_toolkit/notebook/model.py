@@ -34,8 +34,8 @@ from vaebm_toolkit.notebook.encoding import Encoding, at_least, numbered
 from vaebm_toolkit.notebook.inputs import Examples, batch
 from vaebm_toolkit.notebook.samples import Samples
 from vaebm_toolkit.options import parse
-from vaebm_toolkit.pipeline import at_temperature, load_autoencoder, load_model
 from vaebm_toolkit.recipe import EvaluateOptions, Recipe
+from vaebm_toolkit.trained import at_temperature, load_autoencoder, load_model
 from vaebm_toolkit.training.device import choose_device, undisturbed
 from vaebm_toolkit.training.rundir import RunDirectory, read_json, read_log
 

@@ -18,9 +18,10 @@ from vaebm_toolkit.evaluation import sampling
 from vaebm_toolkit.launch import begin, go_on
 from vaebm_toolkit.notebook.choosing import Source, Tables, resolve, resolved
 from vaebm_toolkit.notebook.model import Model
-from vaebm_toolkit.pipeline import Pipeline, load_model, seeded
+from vaebm_toolkit.pipeline import Pipeline, seeded
 from vaebm_toolkit.recipe import Recipe
 from vaebm_toolkit.registry import Registry, installed
+from vaebm_toolkit.trained import load_model
 from vaebm_toolkit.training.device import choose_device, undisturbed
 from vaebm_toolkit.training.rundir import RunDirectory, next_path
 

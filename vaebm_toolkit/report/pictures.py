@@ -65,6 +65,8 @@ def titled(strips: Mapping[str, Image.Image]) -> Image.Image:
 
 Limits = tuple[float, float, float, float]
 """left, right, bottom, top of a panel, in data units"""
+Opacity = np.ndarray[tuple[int, ...], np.dtype[np.float64]]
+"""(size, size) in [0, 1]: how dark each pixel is"""
 Plane = Callable[[Tensor], Tensor]
 """Points (N, 2) -> a density relative to its largest value, (N,)."""
 
@@ -81,7 +83,7 @@ def scatter(
     shrink the picture. The title says how many points lie outside. Densities follow the points.
     """
     if limits is None:
-        limits = _around(next(iter(points.values())))
+        limits = around(next(iter(points.values())))
     panels = [_panel(f"{name} ({len(p):,})", p, size, limits) for name, p in points.items()]
     panels += [_shaded(name, f, size, limits) for name, f in (densities or {}).items()]
     whole = Image.new("RGB", (len(panels) * (size + MARGIN) + MARGIN, size + TITLE + 2 * MARGIN), "white")
@@ -131,7 +133,8 @@ def save_png(image: Image.Image, path: str | Path) -> Path:
     return target
 
 
-def _around(points: Tensor) -> Limits:
+def around(points: Tensor) -> Limits:
+    """The range of points (N, 2), and 15 % around it."""
     low, high = points.detach().double().amin(0), points.detach().double().amax(0)
     margin = (0.15 * (high - low)).clamp(min=1e-6)
     (left, bottom), (right, top) = (low - margin).tolist(), (high + margin).tolist()
@@ -139,7 +142,12 @@ def _around(points: Tensor) -> Limits:
 
 
 def _panel(title: str, points: Tensor, size: int, limits: Limits) -> Image.Image:
-    """Points as discs of 1.5 pixels that darken where they overlap."""
+    shown, outside = dots(points, size, limits)
+    return _framed(title + (f", {outside:,} outside" if outside else ""), shown)
+
+
+def dots(points: Tensor, size: int, limits: Limits) -> tuple[Opacity, int]:
+    """Points (N, 2) as discs of 1.5 pixels that darken where they overlap; how many lie outside."""
     left, right, bottom, top = limits
     xy = points.detach().to("cpu", torch.float64).numpy()
     inside = (xy[:, 0] >= left) & (xy[:, 0] <= right) & (xy[:, 1] >= bottom) & (xy[:, 1] <= top)
@@ -148,11 +156,14 @@ def _panel(title: str, points: Tensor, size: int, limits: Limits) -> Image.Image
     counts = np.zeros((size + 2, size + 2))
     for dy, dx, weight in ((0, 0, 1.0), (0, 1, 0.6), (1, 0, 0.6), (0, -1, 0.6), (-1, 0, 0.6)):
         np.add.at(counts, (row + 1 + dy, column + 1 + dx), weight)
-    outside = int((~inside).sum())
-    return _framed(title + (f", {outside:,} outside" if outside else ""), 1 - 0.7 ** counts[1:-1, 1:-1])
+    return 1 - 0.7 ** counts[1:-1, 1:-1], int((~inside).sum())
 
 
 def _shaded(title: str, density: Plane, size: int, limits: Limits) -> Image.Image:
+    return _framed(title, shades(density, size, limits))
+
+
+def shades(density: Plane, size: int, limits: Limits) -> Opacity:
     """√(density) as darkness, so that little mass between modes is seen; one value per 2 × 2 pixels."""
     left, right, bottom, top = limits
     half = size // 2
@@ -162,10 +173,10 @@ def _shaded(title: str, density: Plane, size: int, limits: Limits) -> Image.Imag
     values = found.detach().to("cpu", torch.float64).clamp(0, 1).sqrt().view(half, half).numpy()
     coarse = np.zeros((size, size))
     coarse[: 2 * half, : 2 * half] = values.repeat(2, axis=0).repeat(2, axis=1)
-    return _framed(title, coarse)
+    return coarse
 
 
-def _framed(title: str, opacity: np.ndarray[tuple[int, ...], np.dtype[np.float64]]) -> Image.Image:
+def _framed(title: str, opacity: Opacity) -> Image.Image:
     """Ink of that opacity, (size, size) in [0, 1], under its title."""
     size = len(opacity)
     pixels = (255 * (1 - opacity[..., None]) + np.array(INK) * opacity[..., None]).round().astype(np.uint8)

@@ -1,0 +1,49 @@
+"""Metric tables: what is common, what differs, what warns."""
+
+from __future__ import annotations
+
+from vaebm_toolkit.evaluation.records import Record
+from vaebm_toolkit.registry import installed
+from vaebm_toolkit.report.tables import metrics
+
+
+def record(model: str, value: float, **protocol: object) -> Record:
+    shared = {"samples": 1000, "device": "cpu", **protocol}
+    return Record(model, "frechet", "pixels", {"frechet": value}, {"frechet": (value - 1, value + 1)}, shared)
+
+
+def table(*found: Record):  # type: ignore[no-untyped-def]
+    (only,) = metrics([(r.model, r) for r in found], installed())
+    return only
+
+
+def test_figures_of_one_protocol() -> None:
+    m = table(record("a", 2.0), record("b", 3.0))
+    assert m.columns == ["frechet"]
+    assert [(r.label, r.cells[0].value, r.cells[0].interval) for r in m.rows] == [
+        ("a", "2", "1 to 3"), ("b", "3", "2 to 4"),
+    ]  # fmt: skip
+    assert ("samples", "1,000") in m.protocol
+    assert m.differences == []
+
+
+def test_other_numbers_of_samples_do_not_compare() -> None:
+    m = table(record("a", 2.0), record("b", 3.0, samples=10))
+    assert m.differences == [("samples", [("a", "1,000"), ("b", "10")])]
+
+
+def test_devices_and_the_chain_that_one_model_has_are_no_reason() -> None:
+    m = table(record("a", 2.0), record("b", 3.0, device="cuda", sampler={"name": "latent-ld", "steps": 3}))
+    assert m.differences == []
+    assert {k for k, _ in m.further} == {"device", "sampler"}
+
+
+def test_runs_of_two_seeds_compare() -> None:
+    m = table(record("a", 2.0, seed=0), record("b", 3.0, seed=1))
+    assert m.differences == []
+    assert m.further == [("seed", [("a", "0"), ("b", "1")])]
+
+
+def test_two_chains_that_differ_are_one() -> None:
+    m = table(record("a", 2.0, sampler={"steps": 3}), record("b", 3.0, sampler={"steps": 4}))
+    assert [k for k, _ in m.differences] == ["sampler"]

@@ -1,0 +1,251 @@
+"""What a trained run is worth: samples, figures with their protocols, pictures."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Iterator, Mapping
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from vaebm_toolkit.building import build_metrics
+from vaebm_toolkit.core import Autoencoder, Dataset, Features, Metric, SampleStream
+from vaebm_toolkit.errors import RunError, quoted
+from vaebm_toolkit.evaluation import records
+from vaebm_toolkit.evaluation.density import relative_density
+from vaebm_toolkit.evaluation.records import Record
+from vaebm_toolkit.evaluation.sampling import Model, samples
+from vaebm_toolkit.evaluation.store import SampleStore
+from vaebm_toolkit.recipe import EvaluateOptions, Recipe
+from vaebm_toolkit.registry import Registry
+from vaebm_toolkit.report import pictures
+from vaebm_toolkit.trained import load_model
+from vaebm_toolkit.training.files import write_json
+from vaebm_toolkit.training.rundir import RunDirectory
+
+STORE = "evaluation"
+ENERGY = "mean energy"
+
+
+class Diverged(RunError):
+    """The run's recipe is no good: a chain or a training stage left the finite numbers."""
+
+
+class Results(NamedTuple):
+    """What `vaebm run` ends with."""
+
+    figures: dict[str, dict[str, float]]
+    """model -> figure -> value"""
+    protocol: dict[str, Any]
+    pictures: list[Path]
+    records: list[Record]
+
+
+class StoredSamples(SampleStream):
+    """Samples of a model in a store on disk, and their features beside them."""
+
+    def __init__(self, store: SampleStore, count: int, batch_size: int) -> None:
+        super().__init__((), count)
+        self.store, self.batch_size = store, batch_size
+
+    def __iter__(self) -> Iterator[Tensor]:
+        return self.store.batches(self.count, self.batch_size)
+
+    def features(self, space: Features) -> Iterator[Tensor]:
+        if not space.slow:
+            return super().features(space)
+
+        def make(indices: range) -> Iterator[Tensor]:
+            yield from map(space, self.store.batches(indices.stop, self.batch_size, start=indices.start))
+
+        kept = SampleStore(self.store.path / "features", {"features": dict(space.about)}, make)
+        return kept.batches(self.count, self.batch_size)
+
+
+class Evaluation:
+    """One run's models, judged by the metrics that `options` name."""
+
+    def __init__(
+        self,
+        run: RunDirectory,
+        dataset: Dataset,
+        registry: Registry,
+        device: torch.device,
+        options: EvaluateOptions | None = None,
+        metrics: dict[str, Metric] | None = None,
+        note: Callable[[str], None] = lambda text: None,
+        stop: Callable[[], None] = lambda: None,
+    ) -> None:
+        """stop: called between batches; what it raises ends the work, and what was made is kept."""
+        self.run, self.dataset, self.registry, self.device = run, dataset, registry, device
+        self.recipe: Recipe = run.recipe
+        self.options = self.recipe.evaluate if options is None else options
+        self.metrics = {} if metrics is None else metrics  # kept: features are fitted to the data once
+        self.note, self.stop, self.seed = note, stop, self.recipe.run.seed
+
+    def models(self) -> dict[str, Model]:
+        """Those that are compared: the generator alone, and its product with the energy."""
+        model = load_model(self.run, self.device)
+        both = model.energy is not None and model.generator is not None
+        found = {"generator": load_model(self.run, self.device, second=False)} if both else {}
+        return {**found, model_name(self.recipe): model}
+
+    def results(self) -> Results:
+        """The table of the recipe's own evaluation, and pictures; kept in the run."""
+        models = self.models()
+        streams = {name: self.samples(name, model) for name, model in models.items()}
+        found = self.judge(models, streams)
+        figures: dict[str, dict[str, float]] = {name: {} for name in models}
+        o, last = self.options, models[model_name(self.recipe)]
+        protocol: dict[str, Any] = {**self.conditions(last), "device": str(self.device)}
+        for r in found:
+            figures[r.model].update({k + r.suffix: v for k, v in r.figures.items()})
+            if r.metric != ENERGY:
+                metric = self.metrics[f"{r.metric}/{r.features}"]
+                protocol[r.metric + r.suffix] = {"split": o.split, **metric.protocol}
+        write_json(self.run.path / "metrics.json", {"figures": figures, "protocol": protocol})
+        shown = {name: first_rows(stream, o.samples if len(last.shape) == 1 else o.grid)
+                 for name, stream in streams.items()}  # fmt: skip
+        return Results(figures, protocol, self.pictures(shown, last), found)
+
+    def samples(self, name: str, model: Model) -> SampleStream:
+        """The samples of a model: made as they are asked for, and kept in the run."""
+        o = self.options
+
+        def make(indices: range) -> Iterator[Tensor]:
+            self.note(f"sampling {indices.start:,} to {indices.stop:,} from {name}")
+            for x in samples(model, indices, self.seed, o.batch_size, self.device, model.like):
+                self.stop()
+                if not torch.isfinite(x).all():
+                    raise Diverged(
+                        f"Some samples of {name} are not finite: the chain diverged at test time.",
+                        f"Start again with smaller steps: {self.again()} --sampling.step-size VALUE",
+                    )
+                yield x
+
+        store = SampleStore(self.run.path / STORE, {"model": name, **self.conditions(model)}, make)
+        return StoredSamples(store, o.samples, o.batch_size)
+
+    def judge(self, models: Mapping[str, Model], streams: Mapping[str, SampleStream]) -> list[Record]:
+        """Every figure of every model, kept in the run."""
+        found = []
+        about = {"device": str(self.device), "versions": versions()}
+        reference = against(self.dataset, self.options.split)
+        for metric_name, features, made in build_metrics(self.registry, self.options, reference):
+            metric = self.metrics.setdefault(f"{metric_name}/{features}", made)
+            for name, stream in streams.items():
+                metric.see(models[name].fitted)
+                figures = metric.compute(stream, reference)
+                protocol = {**self.conditions(models[name]), "split": self.options.split,
+                            **metric.protocol, **about}  # fmt: skip
+                found.append(records.record(name, metric_name, features, figures, protocol))
+        energy = models[model_name(self.recipe)].energy
+        for name, stream in streams.items() if energy is not None else ():
+            with torch.no_grad():
+                total = sum(float(energy(x.to(self.device)).double().sum()) for x in stream)
+            figures = {ENERGY: total / len(stream)}
+            protocol = {**self.conditions(models[name]), **about}
+            found.append(records.record(name, ENERGY, "", figures, protocol))
+        records.keep(self.run.path, found)
+        return found
+
+    def conditions(self, model: Model) -> dict[str, Any]:
+        """What the samples of a model depend on, besides the networks."""
+        o = self.options
+        found: dict[str, Any] = {
+            "samples": o.samples, "decoder": o.decoder if model.generator is not None else "none",
+            "seed": self.seed, **settings_of(o),
+        }  # fmt: skip
+        if "pretrain" in self.recipe.parts:
+            found["BatchNorm"] = normalisation(self.recipe)
+        if model.energy is not None and "sampling" in self.recipe.parts:
+            part = self.recipe.parts["sampling"]
+            found["sampler"] = {"name": part.name, **self.recipe.tables()["sampling"]}
+        return found
+
+    def again(self) -> str:
+        """The command for another second stage like this one."""
+        if "generator" in self.recipe.parts:
+            return f"vaebm run --generator-from {quoted(self.run.path)}"
+        return f"vaebm run --recipe {quoted(self.run.path / 'recipe.toml')}"
+
+    def pictures(self, drawn: dict[str, Tensor], model: Model) -> list[Path]:
+        o, test = self.options, self.dataset.test
+        folder = self.run.path / "samples"
+        if len(model.shape) == 3:
+            shown = {"data": test.batch(spread_over(len(test), o.grid)), **drawn}
+            return [
+                pictures.save_png(pictures.grid(x[: o.grid]), folder / f"{name}.png")
+                for name, x in shown.items()
+            ]
+        shown = {"data": test.batch(torch.arange(min(o.samples, len(test)))), **drawn}
+        picture = pictures.scatter(shown, densities=learned_density(model, self.device))
+        return [pictures.save_png(picture, folder / "samples.png")]
+
+
+def against(dataset: Dataset, split: str) -> Dataset:
+    """The data set with another split in the place of `test`, which metrics compare with."""
+    if split == "test":
+        return dataset
+    other = copy.copy(dataset)
+    other.test = dataset.train
+    return other
+
+
+def first_rows(stream: SampleStream, count: int) -> Tensor:
+    """At most the first `count` examples."""
+    held: list[Tensor] = []
+    for x in stream:
+        held.append(x)
+        if sum(map(len, held)) >= count:
+            break
+    return torch.cat(held)[:count]
+
+
+def learned_density(model: Model, device: torch.device) -> dict[str, Callable[[torch.Tensor], torch.Tensor]]:
+    """The density of a model of the plane, to be drawn; none where its generator cannot weigh."""
+    fitted = model.fitted
+    if model.shape != (2,) or not isinstance(fitted.generator, Autoencoder | None):
+        return {}
+    return {"learned density": lambda x: relative_density(fitted, x.to(device))}
+
+
+def spread_over(n: int, count: int) -> torch.Tensor:
+    """At most `count` indices below n, evenly spaced: files sorted by class show every class.
+
+    >>> spread_over(10, 4).tolist(), spread_over(2, 4).tolist()
+    ([0, 2, 5, 7], [0, 1])
+    """
+    count = min(n, count)
+    return torch.arange(count) * n // max(count, 1)
+
+
+def model_name(recipe: Recipe) -> str:
+    """The trainer's name for what it trains; the generator's if there is no second stage."""
+    return recipe.parts["trainer"].name if "trainer" in recipe.parts else "generator"
+
+
+def settings_of(o: EvaluateOptions) -> dict[str, Any]:
+    """What else changes samples, where it is not as usual."""
+    found: dict[str, Any] = {}
+    if o.temperature != (1.0,):
+        found["temperature"] = ", ".join(f"{t:g}" for t in o.temperature)
+    if o.head_temperature != 1.0:
+        found["head temperature"] = o.head_temperature
+    if o.stretch:
+        found["stretched"] = "each to its own minimum and maximum"
+    return found
+
+
+def normalisation(recipe: Recipe) -> str:
+    """How the generator's BatchNorm statistics came about."""
+    passes = getattr(recipe.parts["pretrain"].options, "bn_passes", 0)
+    return f"re-calibrated, {passes} passes" if passes else "running averages"
+
+
+def versions() -> dict[str, str]:
+    """What a figure depends on besides the recipe."""
+    return {"vaebm-toolkit": version("vaebm-toolkit"), "torch": torch.__version__}

@@ -24,6 +24,7 @@ from vaebm_toolkit.building import build_dataset
 from vaebm_toolkit.core import (
     Generator,
     ModalDataset,
+    Model,
     State,
     run_chain,
     square_norm,
@@ -31,7 +32,6 @@ from vaebm_toolkit.core import (
     stream,
     target_density,
 )
-from vaebm_toolkit.evaluation.sampling import Model
 from vaebm_toolkit.registry import installed
 from vaebm_toolkit.report.pictures import histograms, save_png, scatter
 from vaebm_toolkit.trained import load_model

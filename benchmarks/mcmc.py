@@ -23,6 +23,7 @@ from vaebm_toolkit.building import build_dataset
 from vaebm_toolkit.core import (
     LogDensity,
     ModalDataset,
+    Model,
     Sampler,
     State,
     frozen,
@@ -31,7 +32,6 @@ from vaebm_toolkit.core import (
     standard_normal,
     stream,
 )
-from vaebm_toolkit.evaluation.sampling import Model
 from vaebm_toolkit.pipeline import load_model
 from vaebm_toolkit.registry import installed, load_factory
 from vaebm_toolkit.training.rundir import RunDirectory

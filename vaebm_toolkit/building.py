@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from vaebm_toolkit.core.interfaces import (
     Autoencoder,
+    Bounds,
     Buffer,
     Dataset,
     EnergyFunction,
@@ -18,12 +19,11 @@ from vaebm_toolkit.core.interfaces import (
     Trainer,
 )
 from vaebm_toolkit.errors import RecipeError
-from vaebm_toolkit.options import parse, slots
-from vaebm_toolkit.recipe import EvaluateOptions, Part, Recipe
-from vaebm_toolkit.registry import Registry, load_factory
+from vaebm_toolkit.options import slots
+from vaebm_toolkit.recipe import Part, Recipe
+from vaebm_toolkit.registry import load_factory
 
 Shape = tuple[int, ...]
-Bounds = tuple[float, float] | None
 
 
 def construct(part: Part, **given: Any) -> Any:
@@ -81,29 +81,19 @@ def build_trainer(recipe: Recipe, table: str, horizon: Horizon, available: dict[
     return trainer
 
 
-def build_features(registry: Registry, name: str, dataset: Dataset) -> Features:
-    """A feature space for the data set; what it has to learn it learns when it is first used."""
-    registered = registry.find("features", name)
-    options = parse(registered.component.options, {}, f"features {name}")
-    features: Features = construct(Part(registered, options), dataset=dataset)
-    return features
+def build_metrics(measured: Sequence[Part], dataset: Dataset) -> Iterator[tuple[str, str, Metric]]:
+    """(name, feature space, metric) for each metric, in each of the feature spaces, "" where it uses none.
 
-
-def build_metrics(
-    registry: Registry, options: EvaluateOptions, dataset: Dataset
-) -> Iterator[tuple[str, str, Metric]]:
-    """(name, feature space, metric) for each metric, in each of its feature spaces; "" where it has none.
-
-    They see `options.split` of the data as the reference.
+    measured: `Recipe.measured`, or parts like it. What a feature space has to learn it learns when it is
+    first used; metrics share it.
     """
-    for name in options.metrics:
-        registered = registry.find("metric", name)
-        parsed = parse(registered.component.options, {}, f"metric {name}")
-        spaces = {
-            n: s.default for n, s in slots(registered.component.options).items() if s.kind == "features"
-        }
-        if not spaces:
-            yield name, "", construct(Part(registered, parsed))
-        for features in options.features if spaces else ():
-            given = {slot: build_features(registry, features, dataset) for slot in spaces}
-            yield name, features, construct(Part(registered, parsed), **given)
+    spaces: dict[str, Features] = {
+        p.name: construct(p, dataset=dataset) for p in measured if p.registered.component.kind == "features"
+    }
+    for p in measured:
+        if p.registered.component.kind != "metric":
+            continue
+        wanted = [n for n, s in slots(p.registered.component.options).items() if s.kind == "features"]
+        for name, space in spaces.items() if wanted else [("", None)]:
+            metric: Metric = construct(p, **dict.fromkeys(wanted, space))
+            yield p.name, name, metric

@@ -21,7 +21,7 @@ from vaebm_toolkit.core import Autoencoder, Dataset
 from vaebm_toolkit.errors import RecipeError, quoted
 from vaebm_toolkit.pipeline import plan
 from vaebm_toolkit.recipe import Recipe
-from vaebm_toolkit.registry import Registry, installed
+from vaebm_toolkit.registry import Registry
 from vaebm_toolkit.trained import load
 from vaebm_toolkit.training.device import use_threads
 from vaebm_toolkit.training.rundir import STAGES, RunDirectory
@@ -112,6 +112,6 @@ def prepare(
         parts["generator"].check_data(dataset.train.batch(torch.arange(min(64, len(dataset.train)))))
     use_threads(recipe.run.threads)  # a metric may fit something of its own
     if recipe.evaluate.samples:
-        for _, _, metric in build_metrics(installed(), recipe.evaluate, dataset):
+        for _, _, metric in build_metrics(recipe.measured, dataset):
             metric.check(dataset)
     return dataset

@@ -112,7 +112,7 @@ class Pipeline:
     def results(self, dataset: Dataset) -> Results:
         """The recipe's own evaluation."""
         return Evaluation(
-            self.run, dataset, self.registry, self.device,
+            self.run, dataset, self.device,
             metrics=self.metrics, note=self.reporter.note, stop=self.stop_if_asked,
         ).results()  # fmt: skip
 

@@ -120,14 +120,14 @@ class Recipe:
     log: LogOptions
     parts: Mapping[str, Part]
     names: Mapping[str, str]
-    measured: tuple[Registered, ...] = ()
-    """the metrics and the feature spaces of [evaluate]"""
+    measured: tuple[Part, ...] = ()
+    """the metrics of [evaluate] and, if one of them compares features, its feature spaces"""
 
     @property
     def components(self) -> list[Registered]:
         """Everything that a run with this recipe uses, each once."""
         used = [p.registered for p in self.parts.values()]
-        used += self.measured if self.evaluate.samples else ()
+        used += [p.registered for p in self.measured] if self.evaluate.samples else []
         return list({(r.component.kind, r.component.name, r.distribution): r for r in used}.values())
 
     def tables(self) -> dict[str, Table]:
@@ -136,6 +136,8 @@ class Recipe:
         for table in ORDER:
             if table in PLAIN:
                 out[table] = to_toml(getattr(self, table))
+                if table == "evaluate":
+                    out[table].update({p.name: own for p in self.measured if (own := chosen(p))})
             elif table in self.parts:
                 part = self.parts[table]
                 stage = {k: v for k, v in to_toml(part.stage).items() if v != ABSENT}
@@ -224,6 +226,8 @@ def merge(base: Mapping[str, Table], over: Mapping[str, Table]) -> dict[str, Tab
         if SLOTS.get(name) == "trainer":
             old = {k: v for k, v in old.items() if length.get(k) not in table}
         out[name] = {**old, **table}
+        if name == "evaluate":  # its tables of metrics' and feature spaces' options are merged as well
+            out[name].update({k: {**old.get(k, {}), **v} for k, v in table.items() if isinstance(v, dict)})
     for follower, leader in (("sampling", "sampler"),):
         chosen = over.get(leader, {}).get("name")
         if chosen is None or follower not in out or "name" in over.get(follower, {}):
@@ -242,8 +246,10 @@ def resolve(tables: Mapping[str, Table], registry: Registry) -> Recipe:
     """Every slot filled and every option checked. Errors name the path of the key."""
     check_tables(tables, "recipe")
     tables = used(tables, registry)
+    evaluate, settings = divided(tables.get("evaluate", {}))
+    tables = {**tables, "evaluate": evaluate}
     plain = {name: parse(cls, tables.get(name, {}), name) for name, cls in PLAIN.items()}
-    measured = measures(plain["evaluate"], registry)
+    measured = measures(plain["evaluate"], settings, registry)
     names = slot_names(tables, registry)
     parts = {}
     for table, kind in SLOTS.items():
@@ -262,11 +268,39 @@ def resolve(tables: Mapping[str, Table], registry: Registry) -> Recipe:
     return Recipe(parts=parts, names=names, measured=measured, **plain)
 
 
-def measures(o: EvaluateOptions, registry: Registry) -> tuple[Registered, ...]:
-    """The metrics that [evaluate] names, and the feature spaces if one of them compares features."""
-    metrics = [registry.find("metric", name) for name in o.metrics]
-    features = [registry.find("features", name) for name in o.features]
-    return (*metrics, *(features if any(map(compares_features, metrics)) else ()))
+def divided(evaluate: Table) -> tuple[Table, dict[str, Table]]:
+    """[evaluate] itself, and its tables [evaluate.NAME] of metrics and feature spaces.
+
+    >>> divided({"samples": 100, "kernel": {"subsets": 50}})
+    ({'samples': 100}, {'kernel': {'subsets': 50}})
+    """
+    own = {k: v for k, v in evaluate.items() if isinstance(v, dict)}
+    return {k: v for k, v in evaluate.items() if k not in own}, own
+
+
+def measures(o: EvaluateOptions, settings: Mapping[str, Table], registry: Registry) -> tuple[Part, ...]:
+    """The metrics that [evaluate] names, and the feature spaces if one of them compares features.
+
+    settings: options of those that are not to have their defaults, by name.
+    """
+    found = [registry.find("metric", name) for name in o.metrics]
+    if any(map(compares_features, found)):
+        found += [registry.find("features", name) for name in o.features]
+    names = [r.component.name for r in found]
+    for name in settings:
+        if name not in names:
+            raise RecipeError(
+                f"evaluate.{name}: no metric and no feature space of this name is used.",
+                f"{nearest(name, names)} Name it in evaluate.metrics or evaluate.features.",
+            )
+    return tuple(part(r, settings.get(r.component.name, {}), f"evaluate.{r.component.name}") for r in found)
+
+
+def chosen(measured: Part) -> Table:
+    """Options of a metric or feature space that are not its defaults."""
+    known = fields(measured.registered.component.options)
+    changed = {k for k, f in known.items() if getattr(measured.options, k) != f.default}
+    return {k: v for k, v in to_toml(measured.options).items() if k in changed}
 
 
 def compares_features(metric: Registered) -> bool:

@@ -12,15 +12,14 @@ import torch
 from torch import Tensor
 
 from vaebm_toolkit.building import build_metrics
-from vaebm_toolkit.core import Autoencoder, Dataset, Features, Metric, SampleStream
+from vaebm_toolkit.core import Autoencoder, Dataset, Features, Metric, Model, SampleStream
 from vaebm_toolkit.errors import RunError, quoted
 from vaebm_toolkit.evaluation import records
 from vaebm_toolkit.evaluation.density import relative_density
 from vaebm_toolkit.evaluation.records import Record
-from vaebm_toolkit.evaluation.sampling import Model, samples
+from vaebm_toolkit.evaluation.sampling import samples
 from vaebm_toolkit.evaluation.store import SampleStore
 from vaebm_toolkit.recipe import EvaluateOptions, Recipe
-from vaebm_toolkit.registry import Registry
 from vaebm_toolkit.report import pictures
 from vaebm_toolkit.trained import load_model
 from vaebm_toolkit.training.files import write_json
@@ -72,17 +71,18 @@ class Evaluation:
         self,
         run: RunDirectory,
         dataset: Dataset,
-        registry: Registry,
         device: torch.device,
-        options: EvaluateOptions | None = None,
+        recipe: Recipe | None = None,
         metrics: dict[str, Metric] | None = None,
         note: Callable[[str], None] = lambda text: None,
         stop: Callable[[], None] = lambda: None,
     ) -> None:
-        """stop: called between batches; what it raises ends the work, and what was made is kept."""
-        self.run, self.dataset, self.registry, self.device = run, dataset, registry, device
-        self.recipe: Recipe = run.recipe
-        self.options = self.recipe.evaluate if options is None else options
+        """recipe: the run's with another [evaluate]. stop: called between batches; what it raises ends the
+        work, and what was made is kept.
+        """
+        self.run, self.dataset, self.device = run, dataset, device
+        self.recipe: Recipe = run.recipe if recipe is None else recipe
+        self.options = self.recipe.evaluate
         self.metrics = {} if metrics is None else metrics  # kept: features are fitted to the data once
         self.note, self.stop, self.seed = note, stop, self.recipe.run.seed
 
@@ -134,10 +134,10 @@ class Evaluation:
         found = []
         about = {"device": str(self.device), "versions": versions()}
         reference = against(self.dataset, self.options.split)
-        for metric_name, features, made in build_metrics(self.registry, self.options, reference):
+        for metric_name, features, made in build_metrics(self.recipe.measured, reference):
             metric = self.metrics.setdefault(f"{metric_name}/{features}", made)
             for name, stream in streams.items():
-                metric.see(models[name].fitted)
+                metric.see(models[name])
                 figures = metric.compute(stream, reference)
                 protocol = {**self.conditions(models[name]), "split": self.options.split,
                             **metric.protocol, **about}  # fmt: skip

@@ -8,9 +8,8 @@ from typing import Any
 import torch
 
 from vaebm_toolkit.building import build_energy, build_generator, build_sampler
-from vaebm_toolkit.core import Autoencoder, EnergyFunction, Generator
+from vaebm_toolkit.core import Autoencoder, EnergyFunction, Generator, Model
 from vaebm_toolkit.errors import RecipeError, RunError, quoted
-from vaebm_toolkit.evaluation.sampling import Model
 from vaebm_toolkit.training.device import use_threads
 from vaebm_toolkit.training.rundir import DATA, STAGES, RunDirectory, read_json
 

@@ -7,13 +7,15 @@ from types import SimpleNamespace
 import pytest
 import torch
 
+from vaebm_langevin.kernel import DataLangevin, LatentLangevin
+from vaebm_langevin.options import DataOptions, LatentOptions
 from vaebm_toolkit import DataError, RecipeError
 from vaebm_toolkit.builtin.data.gaussians import Gaussians25
 from vaebm_toolkit.builtin.datasets import Gaussians25Options
 from vaebm_toolkit.builtin.likelihoods import density
 from vaebm_toolkit.builtin.mlp import build_energy, build_generator
 from vaebm_toolkit.builtin.networks import EnergyOptions, GeneratorOptions
-from vaebm_toolkit.core import EnergyFunction, Fitted
+from vaebm_toolkit.core import EnergyFunction, Generator, Model
 
 
 class Truth(EnergyFunction):
@@ -27,6 +29,13 @@ class Truth(EnergyFunction):
         return 3.0 - self.data.log_prob(x)
 
 
+def model_of(generator: Generator | None, energy: EnergyFunction | None) -> Model:
+    """In data space where there is no generator."""
+    chains = LatentLangevin(LatentOptions(), None), DataLangevin(DataOptions(), None)
+    sampler = None if energy is None else chains[generator is None]
+    return Model(generator, energy, sampler, (2,), None, mean=True)
+
+
 @pytest.fixture
 def data() -> Gaussians25:
     return Gaussians25(Gaussians25Options(test_size=500, train_size=50))
@@ -34,7 +43,7 @@ def data() -> Gaussians25:
 
 def test_the_true_energy_has_the_true_likelihood(data: Gaussians25) -> None:
     metric = density(None)
-    metric.see(Fitted(None, Truth(data)))
+    metric.see(model_of(None, Truth(data)))
     found = metric.compute([], data)
     points = data.test.batch(torch.arange(500)).double()
     assert found["log-likelihood"] == pytest.approx(float(data.log_prob(points).mean()), abs=1e-5)
@@ -50,7 +59,7 @@ def test_each_model_has_its_protocol(data: Gaussians25) -> None:
     generator = build_generator(GeneratorOptions(width=8, depth=1, min_sigma=0.3), shape=(2,))
     energy = build_energy(EnergyOptions(width=8, depth=1), shape=(2,))
     metric = density(None)
-    for model in (Fitted(generator, None), Fitted(generator, energy)):
+    for model in (model_of(generator, None), model_of(generator, energy)):
         metric.see(model)
         assert metric.compute([], data)["log-likelihood"] < -1.4
     assert set(metric.protocol) == {
@@ -63,8 +72,8 @@ def test_what_it_refuses(data: Gaussians25) -> None:
     generator = build_generator(GeneratorOptions(width=8, depth=1), shape=(2,))
     metric = density(None)
     with pytest.raises(RecipeError, match="density needs a generator that can encode, and Tempered") as e:
-        metric.see(Fitted(generator.tempered([0.7], 1.0), None))
+        metric.see(model_of(generator.tempered([0.7], 1.0), None))
     assert "temperature 1" in e.value.fix
-    metric.see(Fitted(generator, None))
+    metric.see(model_of(generator, None))
     with pytest.raises(DataError, match=r"two values, and these have shape \(1, 8, 8\)"):
         metric.compute([], SimpleNamespace(shape=(1, 8, 8)))

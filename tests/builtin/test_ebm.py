@@ -19,8 +19,8 @@ from vaebm_toolkit.builtin.ebm import EbmTrainer
 from vaebm_toolkit.builtin.mlp import build_energy, build_generator
 from vaebm_toolkit.builtin.networks import EnergyOptions, GeneratorOptions
 from vaebm_toolkit.builtin.trainers import EbmOptions
-from vaebm_toolkit.core import EnergyFunction, Horizon, standard_normal, stream
-from vaebm_toolkit.evaluation.sampling import Model, sample, samples
+from vaebm_toolkit.core import EnergyFunction, Horizon, Model, standard_normal, stream
+from vaebm_toolkit.evaluation.sampling import sample, samples
 
 HORIZON = Horizon(steps=10, steps_per_epoch=5, batch_size=16)
 SHAPE = (1, 8, 8)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from vaebm_toolkit import DataError, RecipeError
-from vaebm_toolkit.core import Autoencoder, Dataset, Fitted, Metric
+from vaebm_toolkit.core import Autoencoder, Dataset, Fitted, Metric, Model
 from vaebm_toolkit.evaluation.density import LogMean, PlaneLikelihood, plane_likelihood
 
 
@@ -31,15 +31,16 @@ class Density(Metric):
                 "Leave the metric out; a generator's likelihood: vaebm likelihood RUN",
             )
 
-    def see(self, model: Fitted) -> None:
-        if model.generator is not None and not isinstance(model.generator, Autoencoder):
-            kind = type(model.generator).__name__
+    def see(self, model: Model) -> None:
+        fitted = model.fitted
+        if fitted.generator is not None and not isinstance(fitted.generator, Autoencoder):
+            kind = type(fitted.generator).__name__
             raise RecipeError(
                 f"evaluate.metrics: density needs a generator that can encode, and {kind} gives no "
                 "importance weights of p(x).",
                 "Leave the metric out, or evaluate at temperature 1 with a generator that has an encoder.",
             )
-        self.model = model
+        self.model = fitted
 
     def compute(self, samples: Iterable[Tensor], dataset: Dataset) -> Mapping[str, float]:
         self.check(dataset)

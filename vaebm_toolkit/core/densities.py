@@ -9,10 +9,9 @@ from collections.abc import Callable
 
 from torch import Tensor
 
-from vaebm_toolkit.core.interfaces import Generator, LogDensity, Sampler, State, square_norm
+from vaebm_toolkit.core.interfaces import Bounds, Generator, LogDensity, Sampler, State, square_norm
 
 Energy = Callable[[Tensor], Tensor]
-Bounds = tuple[float, float] | None
 
 
 def latent_density(generator: Generator, energy: Energy, clamp: Bounds = None) -> LogDensity:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import copy
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, ClassVar, Literal, NamedTuple
 
 import torch
@@ -21,6 +22,9 @@ State = dict[str, Tensor]
 
 LogDensity = Callable[[State], Tensor]
 """A log density up to an additive constant, (B,)."""
+
+Bounds = tuple[float, float] | None
+"""Between which values data lie; None where they are free."""
 
 
 class Decoded(NamedTuple):
@@ -363,24 +367,65 @@ class Fitted(NamedTuple):
     energy: EnergyFunction | None
 
 
+class Model(NamedTuple):
+    """What samples come from. Without energy and sampler: the generator alone.
+
+    A sampler in data space starts from the generator's samples, or without one from noise.
+    """
+
+    generator: Generator | None
+    energy: EnergyFunction | None
+    sampler: Sampler | None
+    shape: tuple[int, ...]
+    """of one example: (C, H, W) or (D,)"""
+    bounds: Bounds
+    mean: bool
+    """x is the decoder's mean at the final ε, as the released code saves it, or its sample"""
+    stretch: bool = False
+    """each sample is stretched to its own minimum and maximum, as the released code saves images"""
+
+    @property
+    def fitted(self) -> Fitted:
+        """The factors of the density; where chains run on data, the generator is only where they start."""
+        if self.energy is None or self.sampler is None:
+            return Fitted(self.generator, None)
+        return Fitted(None if self.in_data_space else self.generator, self.energy)
+
+    @property
+    def like(self) -> Tensor:
+        """A tensor on the device and in the dtype of the chains."""
+        module = self.generator if self.generator is not None else self.energy
+        assert module is not None, "a model is a generator, an energy, or both"
+        return next(module.parameters())
+
+    @property
+    def in_data_space(self) -> bool:
+        """Whether its chains run on data, and not on noise or values of a generator."""
+        return self.sampler is not None and self.sampler.space == "data"
+
+
 class Metric(ABC):
     """A figure that compares samples with held-out data."""
 
     def check(self, dataset: Dataset) -> None:
         """Raises, before training, what the user should read where `dataset` has no such figure."""
 
-    def see(self, model: Fitted) -> None:
-        """Called before `compute` with the networks that the samples come from. Default: nothing."""
+    def see(self, model: Model) -> None:
+        """Called before `compute` with what the samples come from. Default: nothing."""
 
     @abstractmethod
     def compute(self, samples: Iterable[Tensor], dataset: Dataset) -> Mapping[str, float]:
         """Named figures, `core.Figure` where they have an interval; `samples` are batches (B, *data shape).
 
-        `core.as_samples(samples)` can be read more than once, and knows their features.
+        `core.as_stream(samples)` can be read more than once, and knows their features. No figures at all
+        where this model has none of the kind: a generator without an energy, for a metric of energies.
         """
 
     protocol: Mapping[str, Any]
     """What must stand beside the figure: split, number, feature space."""
+    pictures: Mapping[str, Tensor] = MappingProxyType({})
+    """After `compute`: what to look at beside the figures. Name -> (rows, columns, *image shape), kept in
+    the run and shown in its report."""
 
 
 def square_norm(state: State) -> Tensor:

@@ -13,8 +13,9 @@ import torch
 from torch import Tensor
 
 from vaebm_toolkit.core import Generator, LogDensity, State, square_norm, standard_normal, value_and_grad
-from vaebm_toolkit.core.densities import Bounds, Energy
+from vaebm_toolkit.core.densities import Energy
 from vaebm_toolkit.core.hmc import Point
+from vaebm_toolkit.core.interfaces import Bounds
 
 
 @dataclass(frozen=True)

@@ -18,11 +18,12 @@ from torch import Tensor
 
 from vaebm_toolkit.builtin.data import pixels
 from vaebm_toolkit.builtin.datasets import ImageOptions
+from vaebm_toolkit.core.interfaces import Bounds
 from vaebm_toolkit.errors import DataError
 from vaebm_toolkit.notebook.samples import Samples
 
 Shape = tuple[int, ...]
-Bounds = tuple[float, float] | None
+
 One: TypeAlias = "Tensor | np.ndarray[Any, Any] | Image.Image | str | Path"
 Examples: TypeAlias = "One | Samples | Sequence[One] | Sequence[Sequence[float]]"
 """Examples in any of these forms."""

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from vaebm_toolkit import core
 from vaebm_toolkit.building import build_dataset, build_sampler
 from vaebm_toolkit.core import (
     Autoencoder,
@@ -50,7 +51,7 @@ class Model(Encoding):
     Where something is drawn, row i depends on (seed, first + i) alone, whatever the batch size.
     """
 
-    def __init__(self, recipe: Recipe, made_of: sampling.Model, run: RunDirectory | None = None) -> None:
+    def __init__(self, recipe: Recipe, made_of: core.Model, run: RunDirectory | None = None) -> None:
         self.recipe, self.made_of, self.run = recipe, made_of, run
 
     @property
@@ -105,7 +106,7 @@ class Model(Encoding):
         return self.generator
 
     @cached_property
-    def _first_stage(self) -> sampling.Model:
+    def _first_stage(self) -> core.Model:
         """The generator of the first stage alone, which a second stage may have moved."""
         if self.run is None or self.energy_function is None:
             return self.made_of._replace(energy=None, sampler=None)
@@ -242,7 +243,7 @@ class Model(Encoding):
         generator_only: bool = False,
         temperature: float | Sequence[float] | None = None,
         head_temperature: float | None = None,
-    ) -> sampling.Model:
+    ) -> core.Model:
         """What samples are drawn from, at these temperatures or the recipe's."""
         asked = generator_only or temperature is not None or head_temperature is not None
         if self.generator is None and asked:

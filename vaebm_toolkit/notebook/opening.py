@@ -10,11 +10,11 @@ from pathlib import Path
 import torch
 from rich.console import Console
 
+from vaebm_toolkit import core
 from vaebm_toolkit.building import build_dataset, build_energy, build_generator, build_sampler
 from vaebm_toolkit.cli.progress import Live, Plain, Quiet
 from vaebm_toolkit.core import Dataset
 from vaebm_toolkit.errors import RecipeError, quoted
-from vaebm_toolkit.evaluation import sampling
 from vaebm_toolkit.launch import begin, go_on
 from vaebm_toolkit.notebook.choosing import Source, Tables, resolve, resolved
 from vaebm_toolkit.notebook.model import Model
@@ -74,9 +74,7 @@ def build(
             network.to(where)
     o = chosen.evaluate
     sampler = build_sampler(chosen, "sampling", bounds)
-    return Model(
-        chosen, sampling.Model(generator, energy, sampler, size, bounds, o.decoder == "mean", o.stretch)
-    )
+    return Model(chosen, core.Model(generator, energy, sampler, size, bounds, o.decoder == "mean", o.stretch))
 
 
 def run(

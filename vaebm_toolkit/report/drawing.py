@@ -10,11 +10,10 @@ import torch
 from torch import Tensor
 
 from vaebm_toolkit.building import build_dataset
-from vaebm_toolkit.core import Autoencoder, Dataset, RowStreams, State, stream
+from vaebm_toolkit.core import Autoencoder, Dataset, Model, RowStreams, State, stream
 from vaebm_toolkit.errors import ToolkitError
 from vaebm_toolkit.evaluation.density import relative_density
-from vaebm_toolkit.evaluation.sampling import Model, chain_start, decode, sample
-from vaebm_toolkit.registry import Registry
+from vaebm_toolkit.evaluation.sampling import chain_start, decode, sample
 from vaebm_toolkit.report.reading import RunFacts
 from vaebm_toolkit.results import Evaluation, model_name, spread_over
 from vaebm_toolkit.trained import load_autoencoder, load_model
@@ -60,17 +59,17 @@ class Drawn(NamedTuple):
     missing: list[Missing]
 
 
-def draw(facts: RunFacts, registry: Registry, device: torch.device) -> Drawn:
+def draw(facts: RunFacts, device: torch.device) -> Drawn:
     """Everything that can be drawn; what cannot is listed with its reason and costs nothing else."""
     with undisturbed(facts.directory.recipe.run.threads), torch.no_grad():
-        return Drawing(facts, registry, device).draw()
+        return Drawing(facts, device).draw()
 
 
 class Drawing:
     """The figures of one run, each made on its own."""
 
-    def __init__(self, facts: RunFacts, registry: Registry, device: torch.device) -> None:
-        self.facts, self.run, self.registry, self.device = facts, facts.directory, registry, device
+    def __init__(self, facts: RunFacts, device: torch.device) -> None:
+        self.facts, self.run, self.device = facts, facts.directory, device
         self.seed = self.run.recipe.run.seed
         self.missing: list[Missing] = []
 
@@ -123,7 +122,7 @@ class Drawing:
 
     def samples(self, dataset: Dataset | None, name: str, model: Model) -> Tensor:
         """The first samples that the run's evaluation kept, or those that it would begin with."""
-        stored = Evaluation(self.run, dataset, self.registry, self.device).samples(name, model)  # type: ignore[arg-type]
+        stored = Evaluation(self.run, dataset, self.device).samples(name, model)  # type: ignore[arg-type]
         files = sorted(stored.store.path.glob("*.npy"))
         held = sum(len(np.load(f, mmap_mode="r", allow_pickle=False)) for f in files)
         return torch.cat(list(stored.store.batches(max(DRAWN, min(held, KEPT)), DRAWN)))

@@ -100,7 +100,7 @@ def page(views: list[RunView], registry: Registry) -> str:
 
 
 def view(key: str, name: str, run: RunFacts, registry: Registry, device: torch.device) -> RunView:
-    drawn = draw(run, registry, device)
+    drawn = draw(run, device)
     missing = [*unfinished(run), *drawn.missing]
     rows = [(title(r.model), r) for r in run.records]
     image = len(drawn.shape) == 3

@@ -9,7 +9,17 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from vaebm_toolkit.core import Dataset, EnergyFunction, Fitted, Metric
+from vaebm_toolkit.core import (
+    Dataset,
+    EnergyFunction,
+    LogDensity,
+    Metric,
+    Model,
+    Sampler,
+    State,
+    randn_like,
+    value_and_grad,
+)
 from vaebm_toolkit.errors import ToolkitError
 from vaebm_toolkit.options import slots
 from vaebm_toolkit.registry import installed, load_factory
@@ -17,6 +27,7 @@ from vaebm_toolkit.testing.claims import Claims, Fault, Skip
 from vaebm_toolkit.testing.measure import no_global_randomness
 from vaebm_toolkit.testing.subject import Shape, Subject, settings
 from vaebm_toolkit.testing.tiny import TinyDataset
+from vaebm_toolkit.testing.tiny_networks import TinyGenerator
 
 CLAIMS = Claims()
 SHAPES: tuple[Shape, ...] = ((1, 8, 8), (3, 8, 8), (2,))
@@ -32,6 +43,18 @@ class Bowl(EnergyFunction):
 
     def forward(self, x: Tensor) -> Tensor:
         return self.precision / 2 * x.flatten(1).square().sum(1)
+
+
+class Walk(Sampler):
+    """Four Langevin steps on ε."""
+
+    space, steps = "latent", 4
+
+    def step(
+        self, state: State, log_density: LogDensity, rng: torch.Generator
+    ) -> tuple[State, dict[str, Tensor]]:
+        _, grad = value_and_grad(log_density, state)
+        return {k: v + 0.05 * grad[k] + 0.1**0.5 * randn_like(v, rng) for k, v in state.items()}, {}
 
 
 class MetricSubject(Subject):
@@ -74,11 +97,17 @@ class MetricSubject(Subject):
         noisy = x + 0.05 * torch.randn(x.shape, generator=self.rng("samples"))
         return noisy if data.bounds is None else noisy.clamp(*data.bounds)
 
+    def model(self, shape: Shape) -> Model:
+        """A generator times an energy, with chains in latent space."""
+        with settings(torch.float32, self.seed):
+            generator, energy = TinyGenerator(shape).eval(), Bowl()
+        return Model(generator, energy, Walk(), shape, self.data(shape).bounds, mean=True)
+
     def figures(self, shape: Shape, batches: Any, table: Mapping[str, Any] | None = None) -> dict[str, float]:
-        """What a new metric finds, after it has seen a model of an energy alone."""
+        """What a new metric finds, after it has seen a small model."""
         metric = self.metric(shape, table)
         with settings(torch.float32), no_global_randomness("compute"):
-            metric.see(Fitted(None, Bowl()))
+            metric.see(self.model(shape))
             return dict(metric.compute(batches, self.data(shape)))
 
 
@@ -95,7 +124,7 @@ def fingerprint(s: MetricSubject, table: Mapping[str, Any], shape: Shape) -> Ite
     metric = s.metric(shape, table)
     metric.check(s.data(shape))
     with settings(torch.float32):
-        metric.see(Fitted(None, Bowl()))
+        metric.see(s.model(shape))
         yield dict(metric.compute(s.samples(shape).split(40), s.data(shape))), dict(metric.protocol)
 
 
@@ -164,7 +193,7 @@ def keeps_nothing_of_other_samples(s: MetricSubject) -> str | None:
         x, data = s.samples(shape), s.data(shape)
         metric = s.metric(shape)
         with settings(torch.float32):
-            metric.see(Fitted(None, Bowl()))
+            metric.see(s.model(shape))
             metric.compute([1 - x], data)
             second = dict(metric.compute([x], data))
         for name, value in s.figures(shape, [x]).items():
@@ -216,7 +245,7 @@ def says_how_it_measured(s: MetricSubject) -> str | None:
     for shape in s.tried:
         metric = s.metric(shape)
         with settings(torch.float32):
-            metric.see(Fitted(None, Bowl()))
+            metric.see(s.model(shape))
             metric.compute([s.samples(shape)], s.data(shape))
         protocol = getattr(metric, "protocol", None)
         if not isinstance(protocol, Mapping) or not protocol:

@@ -18,7 +18,7 @@ from vaebm_toolkit.core.interfaces import (
     Sampler,
     Trainer,
 )
-from vaebm_toolkit.errors import RecipeError
+from vaebm_toolkit.errors import RecipeError, ToolkitError
 from vaebm_toolkit.options import slots
 from vaebm_toolkit.recipe import Part, Recipe
 from vaebm_toolkit.registry import load_factory
@@ -81,12 +81,16 @@ def build_trainer(recipe: Recipe, table: str, horizon: Horizon, available: dict[
     return trainer
 
 
-def build_metrics(measured: Sequence[Part], dataset: Dataset) -> Iterator[tuple[str, str, Metric]]:
+def build_metrics(
+    measured: Sequence[Part], dataset: Dataset, reference: Dataset | None = None
+) -> Iterator[tuple[str, str, Metric]]:
     """(name, feature space, metric) for each metric, in each of the feature spaces, "" where it uses none.
 
     measured: `Recipe.measured`, or parts like it. What a feature space has to learn it learns when it is
-    first used; metrics share it.
+    first used; metrics share it. Raises what `Metric.check` says of the reference, by default the data set;
+    of a metric in several spaces only if all are refused, as an inception score is without classes.
     """
+    against = dataset if reference is None else reference
     spaces: dict[str, Features] = {
         p.name: construct(p, dataset=dataset) for p in measured if p.registered.component.kind == "features"
     }
@@ -94,6 +98,15 @@ def build_metrics(measured: Sequence[Part], dataset: Dataset) -> Iterator[tuple[
         if p.registered.component.kind != "metric":
             continue
         wanted = [n for n, s in slots(p.registered.component.options).items() if s.kind == "features"]
+        refused, found = None, 0
         for name, space in spaces.items() if wanted else [("", None)]:
             metric: Metric = construct(p, **dict.fromkeys(wanted, space))
+            try:
+                metric.check(against)
+            except ToolkitError as e:
+                refused = refused or e
+                continue
+            found += 1
             yield p.name, name, metric
+        if refused is not None and not found:
+            raise refused

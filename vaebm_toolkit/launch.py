@@ -112,6 +112,5 @@ def prepare(
         parts["generator"].check_data(dataset.train.batch(torch.arange(min(64, len(dataset.train)))))
     use_threads(recipe.run.threads)  # a metric may fit something of its own
     if recipe.evaluate.samples:
-        for _, _, metric in build_metrics(recipe.measured, dataset):
-            metric.check(dataset)
+        list(build_metrics(recipe.measured, dataset))  # each looks at the data
     return dataset

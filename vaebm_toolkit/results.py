@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable, Iterator, Mapping
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
-from vaebm_toolkit.building import build_metrics
-from vaebm_toolkit.core import Autoencoder, Dataset, Features, Metric, Model, SampleStream
+from vaebm_toolkit.core import Autoencoder, Dataset, Metric, Model, SampleStream
 from vaebm_toolkit.errors import RunError, quoted
 from vaebm_toolkit.evaluation import records
 from vaebm_toolkit.evaluation.density import relative_density
 from vaebm_toolkit.evaluation.records import Record
 from vaebm_toolkit.evaluation.sampling import samples
 from vaebm_toolkit.evaluation.store import SampleStore
+from vaebm_toolkit.measuring import KeptSamples, against, measure, versions
 from vaebm_toolkit.recipe import EvaluateOptions, Recipe
 from vaebm_toolkit.report import pictures
 from vaebm_toolkit.trained import load_model
@@ -41,27 +39,6 @@ class Results(NamedTuple):
     protocol: dict[str, Any]
     pictures: list[Path]
     records: list[Record]
-
-
-class StoredSamples(SampleStream):
-    """Samples of a model in a store on disk, and their features beside them."""
-
-    def __init__(self, store: SampleStore, count: int, batch_size: int) -> None:
-        super().__init__((), count)
-        self.store, self.batch_size = store, batch_size
-
-    def __iter__(self) -> Iterator[Tensor]:
-        return self.store.batches(self.count, self.batch_size)
-
-    def features(self, space: Features) -> Iterator[Tensor]:
-        if not space.slow:
-            return super().features(space)
-
-        def make(indices: range) -> Iterator[Tensor]:
-            yield from map(space, self.store.batches(indices.stop, self.batch_size, start=indices.start))
-
-        kept = SampleStore(self.store.path / "features", {"features": dict(space.about)}, make)
-        return kept.batches(self.count, self.batch_size)
 
 
 class Evaluation:
@@ -92,6 +69,11 @@ class Evaluation:
         both = model.energy is not None and model.generator is not None
         found = {"generator": load_model(self.run, self.device, second=False)} if both else {}
         return {**found, model_name(self.recipe): model}
+
+    def figures(self) -> list[Record]:
+        """Every figure of every model; kept in the run."""
+        models = self.models()
+        return self.judge(models, {name: self.samples(name, model) for name, model in models.items()})
 
     def results(self) -> Results:
         """The table of the recipe's own evaluation, and pictures; kept in the run."""
@@ -127,28 +109,26 @@ class Evaluation:
                 yield x
 
         store = SampleStore(self.run.path / STORE, {"model": name, **self.conditions(model)}, make)
-        return StoredSamples(store, o.samples, o.batch_size)
+        return KeptSamples(store, o.samples, o.batch_size)
 
     def judge(self, models: Mapping[str, Model], streams: Mapping[str, SampleStream]) -> list[Record]:
         """Every figure of every model, kept in the run."""
-        found = []
-        about = {"device": str(self.device), "versions": versions()}
-        reference = against(self.dataset, self.options.split)
-        for metric_name, features, made in build_metrics(self.recipe.measured, reference):
-            metric = self.metrics.setdefault(f"{metric_name}/{features}", made)
-            for name, stream in streams.items():
-                metric.see(models[name])
-                figures = metric.compute(stream, reference)
-                protocol = {**self.conditions(models[name]), "split": self.options.split,
-                            **metric.protocol, **about}  # fmt: skip
-                found.append(records.record(name, metric_name, features, figures, protocol))
+        o = self.options
+        reference = against(self.dataset, o.split, self.run.path / STORE, o.batch_size)
+
+        def protocol(name: str) -> dict[str, Any]:
+            return {**self.conditions(models[name]), "split": o.split}
+
+        parts = self.recipe.measured
+        measured = measure(parts, self.dataset, reference, streams, models, protocol, self.metrics)
+        found = [r for r, _ in measured]
         energy = models[model_name(self.recipe)].energy
         for name, stream in streams.items() if energy is not None else ():
             with torch.no_grad():
                 total = sum(float(energy(x.to(self.device)).double().sum()) for x in stream)
             figures = {ENERGY: total / len(stream)}
-            protocol = {**self.conditions(models[name]), **about}
-            found.append(records.record(name, ENERGY, "", figures, protocol))
+            told = {**self.conditions(models[name]), "device": str(self.device), "versions": versions()}
+            found.append(records.record(name, ENERGY, "", figures, told))
         records.keep(self.run.path, found)
         return found
 
@@ -184,15 +164,6 @@ class Evaluation:
         shown = {"data": test.batch(torch.arange(min(o.samples, len(test)))), **drawn}
         picture = pictures.scatter(shown, densities=learned_density(model, self.device))
         return [pictures.save_png(picture, folder / "samples.png")]
-
-
-def against(dataset: Dataset, split: str) -> Dataset:
-    """The data set with another split in the place of `test`, which metrics compare with."""
-    if split == "test":
-        return dataset
-    other = copy.copy(dataset)
-    other.test = dataset.train
-    return other
 
 
 def first_rows(stream: SampleStream, count: int) -> Tensor:
@@ -244,8 +215,3 @@ def normalisation(recipe: Recipe) -> str:
     """How the generator's BatchNorm statistics came about."""
     passes = getattr(recipe.parts["pretrain"].options, "bn_passes", 0)
     return f"re-calibrated, {passes} passes" if passes else "running averages"
-
-
-def versions() -> dict[str, str]:
-    """What a figure depends on besides the recipe."""
-    return {"vaebm-toolkit": version("vaebm-toolkit"), "torch": torch.__version__}

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from vaebm_toolkit.evaluation.kernel_distance import kernel, kernel_distance, mmd2, subsets
+from vaebm_toolkit.evaluation.kernel_distance import kernel, kernel_distance, mmd2, mmd2_error, subsets
 
 
 def raw_moments(mean: float, sigma: float) -> list[float]:
@@ -113,3 +113,21 @@ def test_refuses_sets_that_do_not_compare() -> None:
         mmd2(torch.randn(5, 3), torch.randn(5, 4))
     with pytest.raises(ValueError, match="at least 2"):
         mmd2(torch.randn(1, 3), torch.randn(5, 3))
+
+
+def test_the_error_is_the_spread_over_other_samples() -> None:
+    rng = torch.Generator().manual_seed(0)
+    b = draw(B, 400, rng)
+    sets = [draw(A, 400, rng) for _ in range(200)]
+    spread = torch.tensor([mmd2(a, b) for a in sets]).std()
+    error = torch.tensor([mmd2_error(a, b) for a in sets]).square().mean().sqrt()
+    assert float(error / spread) == pytest.approx(1, abs=0.2)  # 200 of them: ± 0.05 each
+
+
+def test_a_group_left_out_is_left_out() -> None:
+    """The jackknife's one pass equals computing each distance anew."""
+    rng = torch.Generator().manual_seed(1)
+    a, b = draw(A, 50, rng), draw(B, 30, rng)
+    parts = torch.arange(50).tensor_split(5)
+    left = torch.tensor([mmd2(a[torch.isin(torch.arange(50), p, invert=True)], b) for p in parts]).double()
+    assert mmd2_error(a, b, 5) == pytest.approx(float((4 * left.var(correction=0)).sqrt()), rel=1e-9)

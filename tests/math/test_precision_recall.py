@@ -85,3 +85,21 @@ def test_refuses_too_few_rows() -> None:
         precision_recall(torch.randn(5, 3), torch.randn(9, 3))
     with pytest.raises(ValueError, match="at least 1"):
         precision_recall(torch.randn(9, 3), torch.randn(9, 3), k=0)
+
+
+def test_intervals_are_those_of_other_samples() -> None:
+    """The mean jackknife error of each figure, against its spread over 200 sets of samples."""
+    rng = torch.Generator().manual_seed(0)
+    real = torch.randn(300, 2, generator=rng)
+    found, errors = [], []
+    for _ in range(200):
+        figures = precision_recall(real, 0.8 * torch.randn(300, 2, generator=rng) + 0.3)
+        found.append([float(f) for f in figures])
+        errors.append([(f.high - f.low) / (2 * 1.96) for f in figures])
+    ratio = torch.tensor(errors).mean(0) / torch.tensor(found).std(0)
+    precision, recall, density, coverage = ratio.tolist()
+    assert precision == pytest.approx(1, abs=0.2)
+    assert density == pytest.approx(1, abs=0.2)
+    # balls of fixed size: recall's own radii shrink with the samples left, which this leaves out
+    assert 0.8 < coverage < 1.5
+    assert 0.8 < recall < 2.5

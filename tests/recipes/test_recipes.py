@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from vaebm_toolkit import recipe as recipes
-from vaebm_toolkit.building import build_energy, build_generator
+from vaebm_toolkit.building import build_energy, build_generator, build_sampler
 from vaebm_toolkit.errors import RecipeError
 from vaebm_toolkit.registry import installed
 from vaebm_toolkit.training.estimate import count, describe
@@ -149,7 +149,26 @@ def test_estimated_activations_match_a_real_step() -> None:
             update.loss.backward()
     with torch.device("meta"):
         parts = {"generator": build_generator(recipe, shape), "energy": None, "sampler": None, "buffer": None}
-    assert one_step(recipe, "pretrain", shape, parts, 8, 0)[1] == pytest.approx(real.peak, rel=0.02)
+    assert one_step(recipe, "pretrain", shape, parts, 8)[1] == pytest.approx(real.peak, rel=0.02)
+
+
+def test_every_kernel_application_is_counted() -> None:
+    """One application is run, and the arithmetic of the others is the same."""
+    from vaebm_toolkit.training.estimate import one_step
+
+    def flops(steps: int) -> int:
+        tables = recipes.merge(recipes.read("digits"), {"sampler": {"steps": steps}})
+        recipe = recipes.resolve(tables, installed())
+        with torch.device("meta"):
+            parts = {
+                "generator": build_generator(recipe, (1, 8, 8)), "energy": build_energy(recipe, (1, 8, 8)),
+                "sampler": build_sampler(recipe, "sampler", None), "buffer": None,
+            }  # fmt: skip
+        return one_step(recipe, "trainer", (1, 8, 8), parts, 8)[2]
+
+    first, more = flops(1), flops(2) - flops(1)
+    assert more > 0
+    assert flops(7) == first + 6 * more
 
 
 def test_arithmetic_of_a_grouped_convolution() -> None:

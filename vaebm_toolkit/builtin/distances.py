@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 import torch
@@ -13,11 +13,12 @@ from vaebm_toolkit.core import Dataset, Features, Figure, Metric, SampleStream, 
 from vaebm_toolkit.errors import DataError
 from vaebm_toolkit.evaluation.bootstrap import frechet_error
 from vaebm_toolkit.evaluation.frechet import Moments, frechet_distance
-from vaebm_toolkit.evaluation.kernel_distance import kernel_distance, subsets
+from vaebm_toolkit.evaluation.kernel_distance import kernel_distance, mmd2_error, subsets
 from vaebm_toolkit.evaluation.neighbours import memorisation
 from vaebm_toolkit.evaluation.precision_recall import expected_coverage, precision_recall
 
 ROWS = 500  # examples of a split read at a time
+JACKKNIFE = 10_000  # rows that the error of a kernel distance is measured on, at most
 
 
 class Compared(Metric):
@@ -49,7 +50,10 @@ class Frechet(Compared):
 
 
 class Kernel(Compared):
-    """Kernel distance, KID: unbiased squared MMD with a cubic kernel (Bińkowski et al., 2018)."""
+    """Kernel distance, KID: unbiased squared MMD with a cubic kernel (Bińkowski et al., 2018).
+
+    Its interval is that of other samples of the same model, as many, the reference held fixed.
+    """
 
     options: KernelOptions
 
@@ -61,8 +65,9 @@ class Kernel(Compared):
         chosen = [subsets(len(x), o.subsets, size, stream(0, "kernel", name)) for name, x in
                   (("samples", ours), ("reference", theirs))]  # fmt: skip
         found = kernel_distance(ours, theirs, *chosen)
+        error = mmd2_error(ours[:JACKKNIFE], theirs[:JACKKNIFE]) * min(1, JACKKNIFE / len(ours)) ** 0.5
         self.describe(samples, len(theirs), subsets=f"{o.subsets} of {size}", spread=round(found.std, 6))
-        return {"kernel": found.value}
+        return {"kernel": Figure.within(found.value, error)}
 
 
 class PrecisionRecall(Compared):
@@ -94,6 +99,14 @@ class Memorisation(Compared):
 
     options: MemorisationOptions
 
+    def check(self, dataset: Dataset) -> None:
+        train, test = (getattr(split, "split", split) for split in (dataset.train, dataset.test))
+        if train is test:
+            raise DataError(
+                "memorisation compares training examples with held-out ones, and here both are the same.",
+                "Compare with the test split: --split test",
+            )
+
     def compute(self, samples: Iterable[Tensor], dataset: Dataset) -> Mapping[str, float]:
         samples, limit = as_stream(samples), self.options.limit
         ours = first(samples.features(self.features), limit)
@@ -108,7 +121,10 @@ class Memorisation(Compared):
 
 
 def of_split(split: Split, features: Features) -> Iterator[Tensor]:
-    """The features of a whole split, (B, d), batch by batch."""
+    """The features of a whole split, (B, d), batch by batch; from disk where they are kept there."""
+    kept: Callable[[Features], Iterator[Tensor]] | None = getattr(split, "features", None)
+    if kept is not None:
+        return kept(features)
     return (features(split.batch(index)) for index in torch.arange(len(split)).split(ROWS))
 
 

@@ -19,6 +19,7 @@ COMMANDS = {  # name -> (module, one line for --help)
     "import": ("vaebm_toolkit.cli.importing", "Make a run of a checkpoint of NVAE, VAEBM or IGEBM."),
     "latents": ("vaebm_toolkit.cli.latents", "Encode, reconstruct and interpolate with a run's generator."),
     "likelihood": ("vaebm_toolkit.cli.likelihood", "Bounds on log p(x) of a run's generator."),
+    "evaluate": ("vaebm_toolkit.cli.evaluate", "Figures of runs or of images, each with its protocol."),
     "report": ("vaebm_toolkit.cli.report", "One HTML page of a run, or of several beside each other."),
     "data": ("vaebm_toolkit.cli.data", "Preview and check a data set before step 0."),
     "recipes": ("vaebm_toolkit.cli.recipes", "List and show the recipes that ship with the toolkit."),

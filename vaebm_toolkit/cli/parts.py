@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from vaebm_toolkit.errors import RecipeError, nearest
+from vaebm_toolkit.hookspecs import Component
 from vaebm_toolkit.options import OptionField, fields, from_text
 from vaebm_toolkit.recipe import (
     ABSENT,
@@ -35,20 +36,23 @@ def flag(table: str, key: str) -> str:
 
 
 class PartOption(click.Option):
-    """A flag for one option of one table; its value stays text until the recipe is resolved."""
+    """A flag for one option of one table; its value stays text until the recipe is resolved.
 
-    def __init__(self, table: str, field: OptionField, default: Any) -> None:
+    under: the table that this one stands in: [evaluate] for those of metrics and feature spaces.
+    """
+
+    def __init__(self, table: str, field: OptionField, default: Any, under: str = "") -> None:
         shown = "none" if default is None else str(default).lower() if isinstance(default, bool) else default
         unit = f" [{field.unit}]" if field.unit else ""
         must = f"; {field.check.words}" if field.check else ""
         super().__init__(
-            [flag(table, field.key), f"{table}__{field.key}"],
+            [flag(table, field.key), f"{table}__{field.key}".replace("-", "_")],
             help=f"{field.help}{unit} ({field.words}{must}; default {shown})",
             metavar="VALUE",
             type=str,
             **({"is_flag": False, "flag_value": "true"} if field.type is bool else {}),
         )
-        self.table, self.field = table, field
+        self.table, self.field, self.under = table, field, under
 
 
 class PartsCommand(click.Command):
@@ -101,6 +105,9 @@ class PartsCommand(click.Command):
             if table in self.plain and not helping:
                 for f in fields(cls).values():
                     yield PartOption(table, f, f.default)
+        for component in measuring(args, registry) if "evaluate" in self.plain else ():
+            for f in fields(component.options).values():
+                yield PartOption(component.name, f, f.default, under="evaluate")
         for table, name in names.items():
             if name == ABSENT or (helping and table not in chosen):
                 continue
@@ -108,6 +115,14 @@ class PartsCommand(click.Command):
             stage = fields(StageOptions) if component.kind == "trainer" else {}
             for f in (*fields(component.options).values(), *stage.values()):
                 yield PartOption(table, f, tables.get(table, {}).get(f.key, f.default))
+
+
+def measuring(args: list[str], registry: Registry) -> list[Component]:
+    """The metrics and feature spaces that are named, or that have an option among the arguments."""
+    words = {value for name, value in pairs(args) if name in ("--metric", "--features", "-m", "-f")}
+    words |= {a[2:].partition(".")[0] for a in args if a.startswith("--") and "." in a}
+    known = (r.component for (kind, name), r in registry.parts.items() if kind in ("metric", "features"))
+    return [c for c in known if c.name in words and c.name not in SLOTS]
 
 
 def trained_runs(given: Mapping[str, str]) -> list[dict[str, Table]]:
@@ -135,9 +150,13 @@ def as_in(runs: list[dict[str, Table]], registry: Registry, chosen: Mapping[str,
 def explained(e: click.NoSuchOption, registry: Registry, names: Mapping[str, str]) -> Exception:
     """The error for an unknown `--table.key` says whose option it would have been."""
     table, dot, key = e.option_name.lstrip("-").partition(".")
-    if not dot or names.get(table, ABSENT) == ABSENT:
+    measured = measuring([e.option_name], registry)
+    if dot and measured:
+        component = measured[0]
+    elif not dot or names.get(table, ABSENT) == ABSENT:
         return e
-    component = registry.find(SLOTS[table], names[table]).component
+    else:
+        component = registry.find(SLOTS[table], names[table]).component
     known = [*fields(component.options), *(fields(StageOptions) if component.kind == "trainer" else ())]
     hint = nearest(key.replace("-", "_"), known)
     for name in known:
@@ -154,22 +173,28 @@ def pairs(args: list[str]) -> Iterable[tuple[str, str]]:
         if a.startswith("--") and "=" in a:
             name, _, value = a.partition("=")
             yield name, value
-        elif a.startswith("--") and i + 1 < len(args):
+        elif a.startswith("-") and i + 1 < len(args):
             yield a, args[i + 1]
 
 
 def tables_of(ctx: click.Context) -> dict[str, Table]:
     """The recipe's tables with the flags of this call on top."""
+    return merge(ctx.meta[KEY], flags_of(ctx))
+
+
+def flags_of(ctx: click.Context) -> dict[str, Table]:
+    """The flags of this call as a recipe's tables."""
     over: dict[str, Table] = {}
     for option in ctx.command.get_params(ctx):
         value = ctx.params.get(option.name or "")
         if isinstance(option, PartOption) and value is not None:
             path = f"{option.table}.{option.field.key}"
-            over.setdefault(option.table, {})[option.field.key] = from_text(value, option.field.type, path)
+            place = over.setdefault(option.under, {}) if option.under else over
+            place.setdefault(option.table, {})[option.field.key] = from_text(value, option.field.type, path)
     for table in SLOTS:
         if ctx.params.get(table) is not None:
             over.setdefault(table, {})["name"] = ctx.params[table]
-    return merge(ctx.meta[KEY], over)
+    return over
 
 
 def part_flag(table: str, help: str) -> Any:
@@ -177,4 +202,4 @@ def part_flag(table: str, help: str) -> Any:
     return click.option(f"--{table}", metavar="NAME", help=help)
 
 
-__all__ = ["PartsCommand", "part_flag", "tables_of"]
+__all__ = ["PartsCommand", "flags_of", "part_flag", "tables_of"]

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 if TYPE_CHECKING:
+    from vaebm_toolkit.evaluation.records import Record
     from vaebm_toolkit.results import Results
 
 
@@ -54,3 +55,40 @@ def print_results(results: Results, run: Path) -> None:
     )
     for picture in results.pictures:
         click.echo(f"{picture}")
+
+
+def print_records(found: Sequence[Record]) -> None:
+    """One table of all figures with their intervals, and the protocol of each metric below it."""
+    from vaebm_toolkit.evaluation.records import common, differences, label
+    from vaebm_toolkit.report.tables import words
+
+    names = list(dict.fromkeys(label(name, r) for r in found for name in r.figures))
+    cells: dict[str, dict[str, str]] = {}
+    for r in found:
+        for name, value in r.figures.items():
+            low, high = r.intervals.get(name) or (None, None)
+            within = "" if low is None or high is None else f" [{low:.4g}, {high:.4g}]"
+            cells.setdefault(r.model, {})[label(name, r)] = f"{value:.4g}{within}"
+    if len(names) <= len(cells) + 3:
+        table(["model", *names], [[m, *(row.get(n, "") for n in names)] for m, row in cells.items()])
+    else:  # many figures: one in each line
+        table(["figure", *cells], [[n, *(row.get(n, "") for row in cells.values())] for n in names])
+    groups: dict[tuple[str, str], list[Record]] = {}
+    for r in found:
+        groups.setdefault((r.metric, r.features), []).append(r)
+    shared = common([r.protocol for r in found])
+    click.echo("all: " + words(shared))
+    for (metric, features), rs in groups.items():
+        title = metric + (f", {features}" if features else "")
+        same = {k: v for k, v in common([r.protocol for r in rs]).items() if k not in shared}
+        if same:
+            click.echo(f"{title}: {words(same)}")
+        for r in rs if len(rs) > 1 else ():
+            own = {k: v for k, v in r.protocol.items() if k not in same and k not in shared}
+            if own:
+                click.echo(f"  {title}, {r.model}: {words(own)}")
+        if different := differences(rs):
+            click.secho(
+                f"warning: {title} was measured in different ways ({', '.join(different)}): its figures "
+                "do not compare.", fg="yellow", err=True,
+            )  # fmt: skip

@@ -12,18 +12,25 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from vaebm_toolkit.core import Figure
 from vaebm_toolkit.evaluation.pairwise import ROWS, check_features, square_distances
+
+GROUPS = 20
 
 
 class PrecisionRecall(NamedTuple):
-    precision: float
+    """Each with the interval of other samples of the same kind, the data held fixed: a delete-a-group
+    jackknife over the samples, whose balls keep their size.
+    """
+
+    precision: Figure
     """share of samples in the data's manifold (Kynkäänniemi et al., 2019, eq. 2)"""
-    recall: float
+    recall: Figure
     """share of data in the samples' manifold (eq. 2)"""
-    density: float
+    density: Figure
     """mean number of the data's balls around a sample, divided by k (Naeem et al., 2020, section 3);
     expected to be 1 for samples distributed as the data, and not bounded by it"""
-    coverage: float
+    coverage: Figure
     """share of the data's balls with a sample in them (the same); `expected_coverage` where samples are
     distributed as the data"""
 
@@ -43,20 +50,46 @@ def precision_recall(
     data = nearest_squares(real, max(k, density_k), rows)
     wide, narrow = data[:, density_k - 1], data[:, k - 1]
     fake_radius = nearest_squares(fake, k, rows)[:, -1]
-    inside = torch.zeros(len(fake), dtype=torch.bool, device=fake.device)
-    recalled = torch.zeros(len(real), dtype=torch.bool, device=real.device)
-    covered, balls = torch.zeros_like(recalled), 0
+    inside = torch.zeros(len(fake), dtype=torch.float64, device=fake.device)
+    balls = torch.zeros_like(inside)
+    groups = min(GROUPS, len(fake))
+    of = torch.arange(len(fake), device=fake.device) * groups // len(fake)
+    # which groups of samples a point of the data is recalled, or covered, by
+    recalled = torch.zeros(len(real), groups, dtype=torch.bool, device=real.device)
+    covered = torch.zeros_like(recalled)
     for i in torch.arange(len(real), device=real.device).split(rows):
         for j in torch.arange(len(fake), device=fake.device).split(rows):
             d = square_distances(real[i], fake[j])
-            inside[j] |= (d <= narrow[i, None]).any(0)
-            recalled[i] |= (d <= fake_radius[j]).any(1)
-            around = d <= wide[i, None]
-            covered[i] |= around.any(1)
-            balls += int(around.sum())
-    mean = (float(x.double().mean()) for x in (inside, recalled, covered))
-    precision, recall, coverage = mean
-    return PrecisionRecall(precision, recall, balls / (density_k * len(fake)), coverage)
+            members = torch.nn.functional.one_hot(of[j], groups).to(d)
+            inside[j] = inside[j].maximum((d <= narrow[i, None]).any(0).to(d))
+            recalled[i] |= (d <= fake_radius[j]).to(d) @ members > 0
+            around = (d <= wide[i, None]).to(d)
+            covered[i] |= around @ members > 0
+            balls[j] += around.sum(0)
+    return PrecisionRecall(
+        mean_over(inside, of, groups),
+        share_reached(recalled),
+        mean_over(balls / density_k, of, groups),
+        share_reached(covered),
+    )
+
+
+def mean_over(value: Tensor, group: Tensor, groups: int) -> Figure:
+    """The mean of a value of each sample, (M,)."""
+    total = torch.zeros(groups, dtype=torch.float64, device=value.device).index_add_(0, group, value)
+    size = group.bincount(minlength=groups)
+    return jackknifed(float(value.mean()), (total.sum() - total) / (len(value) - size))
+
+
+def share_reached(by: Tensor) -> Figure:
+    """The share of the data that some sample reaches. by: (N, G), whether a sample of the group does."""
+    without = by.sum(1, keepdim=True) - by.long() > 0  # by another group
+    return jackknifed(float(by.any(1).double().mean()), without.double().mean(0))
+
+
+def jackknifed(value: float, without: Tensor) -> Figure:
+    """With the standard error sqrt((G − 1)/G Σ_g (θ_g − θ̄)²) of values without one group, (G,)."""
+    return Figure.within(value, float(((len(without) - 1) * without.var(correction=0)).sqrt()))
 
 
 def nearest_squares(x: Tensor, k: int, rows: int = ROWS) -> Tensor:

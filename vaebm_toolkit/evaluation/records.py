@@ -15,6 +15,10 @@ from vaebm_toolkit.training.rundir import read_json
 FILE = "evaluation.json"
 WITHOUT_EFFECT = ("device", "versions")
 """What a protocol says that is not a reason for two figures not to compare."""
+BY_NATURE = ("sampler",)
+"""What the models of one run differ in without a chain, and with one; that is what is compared."""
+NO_REASON = ("seed",)
+"""Runs that differ in it alone are what a spread is measured with: they compare."""
 
 
 @frozen
@@ -84,7 +88,17 @@ def identity(r: Record) -> tuple[Any, ...]:
 
 
 def differences(records: Sequence[Record]) -> dict[str, list[Any]]:
-    """Protocol keys in which records differ, and what they say: why their figures do not compare."""
-    keys = dict.fromkeys(k for r in records for k in r.conditions())
-    found = {k: [r.protocol.get(k) for r in records] for k in keys}
-    return {k: values for k, values in found.items() if any(v != values[0] for v in values)}
+    """Protocol keys in which records differ, and what they say: why their figures do not compare.
+
+    Seeds are no reason, and neither is a model without what another one has: its chains, above all.
+    """
+    keys = dict.fromkeys(k for r in records for k in r.conditions() if k not in NO_REASON)
+    found = {k: [r.protocol[k] for r in records if r.protocol.get(k) is not None] for k in keys}
+    alone = {k for k in keys if k not in BY_NATURE and len(found[k]) < len(records)}
+    return {k: values for k, values in found.items() if k in alone or any(v != values[0] for v in values)}
+
+
+def common(protocols: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """What all of them say."""
+    first, *others = protocols or [{}]
+    return {k: v for k, v in first.items() if all(k in p and p[k] == v for p in others)}

@@ -12,12 +12,6 @@ from vaebm_toolkit.registry import Registry
 from vaebm_toolkit.report.charts import short
 from vaebm_toolkit.report.reading import RunFacts
 
-BY_NATURE = ("sampler",)
-"""What the models of one run differ in without a chain, and with one; that is what is compared."""
-
-SEED = "seed"
-"""Runs that differ in it alone are what a spread is measured with: no reason not to compare."""
-
 
 class Cell(NamedTuple):
     value: str
@@ -64,12 +58,9 @@ def table(metric: str, features: str, rows: Sequence[tuple[str, Record]], regist
     for key in keys:
         values = [r.protocol.get(key) for _, r in rows]
         told = [(name, words(v)) for (name, _), v in zip(rows, values, strict=True)]
-        given = [v for v in values if v is not None]
         if all(v == values[0] for v in values):
             common.append((key, words(values[0])))
-        elif (
-            key in different and key != SEED and not (key in BY_NATURE and all(v == given[0] for v in given))
-        ):
+        elif key in different:
             serious.append((key, told))
         else:
             further.append((key, told))

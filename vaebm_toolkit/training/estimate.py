@@ -21,7 +21,7 @@ from vaebm_toolkit.building import (
     build_sampler,
     build_trainer,
 )
-from vaebm_toolkit.core import Horizon, stream
+from vaebm_toolkit.core import Horizon, Sampler, SpectralPenalty, stream
 from vaebm_toolkit.errors import ToolkitError
 from vaebm_toolkit.recipe import Recipe
 from vaebm_toolkit.training.rundir import STAGES
@@ -121,13 +121,8 @@ def stage_cost(recipe: Recipe, table: str, shape: tuple[int, ...], parts: dict[s
     """Memory and arithmetic of one step, from one step on the meta device."""
     settings = recipe.parts[table].stage
     assert settings is not None, "resolve gives every trainer its stage options"
-    sampler = parts["sampler"] if table == "trainer" else None
-    chain = sampler.steps if sampler is not None else 0
     try:
-        weights, saved, flops = one_step(recipe, table, shape, parts, settings.batch_size, min(chain, 1))
-        if chain > 1:  # every further kernel application costs the same arithmetic and no more memory
-            without = one_step(recipe, table, shape, parts, settings.batch_size, 0)[2]
-            flops += (chain - 1) * (flops - without)
+        weights, saved, flops = one_step(recipe, table, shape, parts, settings.batch_size)
     except ToolkitError:
         raise
     except Exception as e:  # a stranger's part may not run on the meta device
@@ -142,18 +137,41 @@ def stage_cost(recipe: Recipe, table: str, shape: tuple[int, ...], parts: dict[s
     )
 
 
+class OneOfMany:
+    """A sampler whose chain is a single kernel application, and what the others would cost.
+
+    They cost the same arithmetic and no more memory.
+    """
+
+    def __init__(self, sampler: Sampler, flops: Flops) -> None:
+        self.sampler = copy.copy(sampler)
+        self.sampler.steps = min(sampler.steps, 1)
+        self.more = 0
+        step = sampler.step
+
+        def measured(*given: Any) -> Any:
+            before = flops.total
+            out = step(*given)
+            self.more += (sampler.steps - 1) * (flops.total - before)
+            return out
+
+        self.sampler.step = measured  # type: ignore[method-assign]
+
+
 def one_step(
-    recipe: Recipe, table: str, shape: tuple[int, ...], parts: dict[str, Any], batch_size: int, chain: int
+    recipe: Recipe, table: str, shape: tuple[int, ...], parts: dict[str, Any], batch_size: int
 ) -> tuple[int, int, int]:
     """(bytes of weights and optimiser, peak bytes of activations, floating-point operations)."""
-    sampler = copy.copy(parts["sampler"])
-    if sampler is not None:
-        sampler.steps = chain
-    horizon = Horizon(1, 1, batch_size)
+    flops = Flops()
+    chain = None if parts["sampler"] is None else OneOfMany(parts["sampler"], flops)
     x = torch.empty((batch_size, *shape), device="meta")
     with torch.device("meta"):
-        trainer = build_trainer(recipe, table, horizon, {**parts, "sampler": sampler})
-        with SavedBytes() as saved, Flops() as flops:
+        available = {**parts, "sampler": None if chain is None else chain.sampler}
+        trainer = build_trainer(recipe, table, Horizon(1, 1, batch_size), available)
+        for part in vars(trainer).values():
+            if isinstance(part, SpectralPenalty):
+                part.warmup = part.iterations  # a usual step's, not the first one's
+        with SavedBytes() as saved, flops:
             for update in trainer.updates(x, 0, stream(0)):
                 update.loss.backward()
     moved = {id(p): p for m in trainer.players.values() for p in m.parameters()}
@@ -166,7 +184,7 @@ def one_step(
         fixed = {}
     weights = sum(p.nbytes * (2 + OPTIMISER_COPIES) for p in moved.values())
     weights += sum(p.nbytes for p in fixed.values())
-    return weights, saved.peak, flops.total
+    return weights, saved.peak, flops.total + (0 if chain is None else chain.more)
 
 
 def size(n: float) -> str:

@@ -1,0 +1,186 @@
+"""`vaebm evaluate`: figures of runs, or of images in files, each with its protocol."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from vaebm_toolkit.cli import plugin_option, warn_of_problems
+from vaebm_toolkit.cli.parts import RECIPE, PartsCommand, flags_of, pairs, part_flag
+from vaebm_toolkit.cli.tables import print_records
+from vaebm_toolkit.errors import RecipeError, quoted
+from vaebm_toolkit.recipe import ABSENT, DEFAULT_DATASET, Table, base_recipe, merge, read, resolve
+from vaebm_toolkit.registry import Registry, installed
+
+if TYPE_CHECKING:
+    from vaebm_toolkit.evaluation.records import Record
+
+
+class EvaluateCommand(PartsCommand):
+    """Its data set and its [evaluate] are the first run's, unless flags change them."""
+
+    tables = ("dataset",)
+    plain = ("evaluate",)
+
+    def first_look(self, args: list[str], registry: Registry) -> tuple[dict[str, Table], dict[str, Table]]:
+        chosen, base = super().first_look(args, registry)
+        runs = [Path(a, RECIPE) for a in args if not a.startswith("-") and Path(a, RECIPE).is_file()]
+        return chosen, read(runs[0]) if runs else base
+
+
+@click.command("evaluate", cls=EvaluateCommand, short_help="Figures of runs or of images, with protocols.")
+@click.argument("runs", nargs=-1, metavar="[RUN…]", type=click.Path(path_type=Path))
+@click.option(
+    "--metric", "-m", "metrics", multiple=True, metavar="NAME",
+    help="What to compute; as often as you like. By default the run's own; of files, frechet.",
+)  # fmt: skip
+@click.option(
+    "--features", "-f", "features", multiple=True, metavar="NAME",
+    help="The space that sets are compared in: pixels, classifier, inception; as often as you like.",
+)  # fmt: skip
+@click.option(
+    "--count", "-n", type=click.IntRange(2), help="Samples of each model; by default the run's own."
+)
+@click.option("--split", type=click.Choice(["test", "train"]), help="Of the data, what is compared with.")
+@click.option("--seed", type=click.IntRange(0), help="Seed of the samples; by default the run's own.")
+@click.option("--samples", metavar="PATH", help="Instead of a run: a folder, zip or npz of images.")
+@click.option(
+    "--reference", metavar="PATH", help="With --samples: what they are compared with, the same; or --dataset."
+)
+@click.option(
+    "--size", type=click.IntRange(1, 4096), help="With --samples: both sets are brought to this size."
+)
+@click.option(
+    "--channels", type=click.Choice(["data", "grey", "rgb"]), default="data", show_default=True,
+    help="With --samples: as stored, one channel, or three.",
+)  # fmt: skip
+@part_flag("dataset", "The data to compare with; by default the run's own.")
+@click.option("--inception-weights", metavar="FILE", help="Weights for --features inception.")
+@click.option(
+    "--ood",
+    multiple=True,
+    metavar="NAME=PATH",
+    help="Other images, for the metric ood; as often as you like.",
+)
+@click.option(
+    "--out", type=click.Path(path_type=Path), metavar="FILE.json", help="Also write the figures there."
+)
+@click.option("--device", default="auto", show_default=True, help="cpu, cuda, …")
+@click.option("--quiet", "-q", is_flag=True, help="Figures alone, without progress.")
+@plugin_option
+@click.pass_context
+def command(
+    ctx: click.Context, /, runs: tuple[Path, ...], metrics: tuple[str, ...], features: tuple[str, ...],
+    count: int | None, split: str | None, seed: int | None, samples: str | None, reference: str | None,
+    size: int | None, channels: str, inception_weights: str | None, ood: tuple[str, ...], out: Path | None,
+    device: str, quiet: bool, **given: Any,
+) -> None:  # fmt: skip
+    """Compute metrics, each printed and kept with the protocol that it was measured by.
+
+    \b
+    vaebm evaluate runs/0001-digits                              the run's own metrics again
+    vaebm evaluate runs/0001-digits -m frechet -m precision-recall -f pixels -f classifier
+    vaebm evaluate runs/a -m frechet -f inception -n 50000 --split train --inception.mode legacy_tensorflow
+    vaebm evaluate runs/a -m likelihood --likelihood.draws 100
+    vaebm evaluate runs/a -m ood --ood svhn=svhn.zip
+    vaebm evaluate runs/a runs/b -m kernel                       two runs beside each other
+    vaebm evaluate --samples fakes/ --reference photos.zip -m frechet -f pixels
+
+    Options of a metric or feature space are flags with its name: --kernel.subsets 200. Samples and slow
+    features are kept in the run: what was interrupted goes on with the same command.
+    """
+    warn_of_problems()
+    if bool(runs) == (samples is not None):
+        raise RecipeError(
+            "Give either runs, or --samples with images." if runs else "There is nothing to evaluate.",
+            "vaebm evaluate RUN, or vaebm evaluate --samples FOLDER --reference FOLDER",
+        )
+    evaluate: Table = {k: list(v) for k, v in {"metrics": metrics, "features": features}.items() if v}
+    evaluate.update({k: v for k, v in {"samples": count, "split": split}.items() if v is not None})
+    if inception_weights is not None:
+        evaluate["inception"] = {"weights": inception_weights}
+    if ood:
+        evaluate["ood"] = {"sets": list(ood)}
+    flags = merge(flags_of(ctx), {"evaluate": evaluate})
+    if samples is not None:
+        named = any(name == "--dataset" for name, _ in pairs(sys.argv[1:])) or "dataset" in flags
+        found = of_files(samples, reference, size, channels, flags, named, device)
+    else:
+        if reference is not None or size is not None:
+            raise RecipeError(
+                "--reference and --size are for --samples; a run is compared with its own data.",
+                "Another data set: --dataset NAME, with its options",
+            )
+        found = [r for run in runs for r in of_run(run, flags, seed, device, quiet, len(runs) > 1)]
+    print_records(found)
+    if out is not None:
+        from attrs import asdict
+
+        from vaebm_toolkit.training.files import write_json
+
+        write_json(out, [asdict(r) for r in found])
+        click.echo(f"Written to {quoted(out)}")
+
+
+def of_run(
+    run: Path, flags: Mapping[str, Table], seed: int | None, device: str, quiet: bool, named: bool
+) -> list[Record]:
+    """Every figure of a run's models; kept in the run."""
+    from attrs import evolve
+
+    from vaebm_toolkit.building import build_dataset
+    from vaebm_toolkit.results import Evaluation
+    from vaebm_toolkit.training.device import choose_device
+    from vaebm_toolkit.training.rundir import DATA, RunDirectory, read_json
+
+    registry = installed()
+    directory = RunDirectory.open(run, registry)
+    tables = merge(read(run / RECIPE), flags)
+    if seed is not None:
+        tables = merge(tables, {"run": {"seed": seed}})
+    recipe = resolve(tables, registry)
+    dataset = build_dataset(recipe)
+    trained = tuple(read_json(run / DATA)["shape"])
+    if tuple(dataset.shape) != trained:
+        raise RecipeError(
+            f"{run} is for data of shape {trained}, and the data set {recipe.names['dataset']} has "
+            f"{tuple(dataset.shape)}.",
+            "Choose its size, channels and padding, e.g. --dataset.size; see vaebm plugins show dataset/"
+            f"{recipe.names['dataset']}",
+        )
+
+    def note(text: str) -> None:
+        if not quiet:
+            click.echo(text, err=True)
+
+    found = Evaluation(directory, dataset, choose_device(device), recipe=recipe, note=note).figures()
+    return [evolve(r, model=f"{run.name}: {r.model}") for r in found] if named else found
+
+
+def of_files(
+    samples: str, reference: str | None, size: int | None, channels: str, flags: Mapping[str, Table],
+    named: bool, device: str,
+) -> list[Record]:  # fmt: skip
+    """Figures of images in files."""
+    from vaebm_toolkit import sets
+    from vaebm_toolkit.building import build_dataset
+
+    if reference is None and not named:
+        raise RecipeError(
+            "There is nothing to compare the samples with.",
+            "Name it: --reference FOLDER, a zip or an npz; or a data set: --dataset NAME",
+        )
+    if reference is not None and named:
+        raise RecipeError("There are two references.", "Give --reference or --dataset, not both.")
+    base = read(base_recipe(installed(), flags.get("dataset", {}).get("name", DEFAULT_DATASET)))
+    evaluate = {"metrics": ["frechet"], "features": ["pixels"], **flags.get("evaluate", {})}
+    tables = {**base, "dataset": {**base.get("dataset", {}), **flags.get("dataset", {})},
+              "trainer": {"name": ABSENT}, "evaluate": evaluate}  # fmt: skip
+    recipe = resolve(merge(tables, tables), installed())
+    theirs = build_dataset(recipe) if reference is None else sets.images(reference, size, channels)
+    ours = sets.images(samples, size, channels)
+    return sets.compared(ours, theirs, recipe, samples, reference or recipe.names["dataset"])

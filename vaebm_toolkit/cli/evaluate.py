@@ -12,7 +12,7 @@ import click
 from vaebm_toolkit.cli import plugin_option, warn_of_problems
 from vaebm_toolkit.cli.parts import RECIPE, PartsCommand, flags_of, pairs, part_flag
 from vaebm_toolkit.cli.tables import print_records
-from vaebm_toolkit.errors import RecipeError, quoted
+from vaebm_toolkit.errors import RecipeError, RunError, quoted
 from vaebm_toolkit.recipe import ABSENT, DEFAULT_DATASET, Table, base_recipe, merge, read, resolve
 from vaebm_toolkit.registry import Registry, installed
 
@@ -135,6 +135,7 @@ def of_run(
     from vaebm_toolkit.building import build_dataset
     from vaebm_toolkit.results import Evaluation
     from vaebm_toolkit.training.device import choose_device
+    from vaebm_toolkit.training.fit import Interrupted
     from vaebm_toolkit.training.rundir import DATA, RunDirectory, read_json
 
     registry = installed()
@@ -157,7 +158,20 @@ def of_run(
         if not quiet:
             click.echo(text, err=True)
 
-    found = Evaluation(directory, dataset, choose_device(device), recipe=recipe, note=note).figures()
+    evaluation = Evaluation(directory, dataset, choose_device(device), recipe=recipe, note=note)
+    try:
+        found = evaluation.figures()
+    except KeyboardInterrupt as e:
+        raise Interrupted(
+            "Stopped; the samples and slow features so far are kept in the run.",
+            "Go on with the same command.",
+        ) from e
+    for metric in recipe.evaluate.metrics:
+        if not any(r.metric == metric for r in found):
+            fix = f"What it needs: vaebm plugins show metric/{metric}"
+            if len(recipe.evaluate.metrics) == 1:
+                raise RunError(f"The models of {run} have no figure of the metric {metric}.", fix)
+            click.echo(f"warning: the models of {run} have no figure of the metric {metric}. {fix}", err=True)
     return [evolve(r, model=f"{run.name}: {r.model}") for r in found] if named else found
 
 

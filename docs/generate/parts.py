@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from markdown import code, docstring, escaped, fenced, page, table
 
 from vaebm_toolkit import recipe as recipes
-from vaebm_toolkit.cli.plugins import part_flag, text
+from vaebm_toolkit.cli.plugins import part_flag, prefix, text
 from vaebm_toolkit.hookspecs import KINDS
 from vaebm_toolkit.options import OptionField, derived_values, fields, slots
 from vaebm_toolkit.registry import Registered, installed
@@ -87,7 +87,7 @@ def part(registered: Registered) -> Iterable[str]:
     ]
     if works:
         yield f"Works with, unless others are chosen: {'; '.join(works)}."
-    table_name = "pretrain" if c.name == "vae" and c.kind == "trainer" else c.kind
+    table_name = "pretrain" if c.name == "vae" and c.kind == "trainer" else prefix(c)
     found = list(fields(c.options).values())
     if found:
         yield option_table(table_name, found)

@@ -78,20 +78,20 @@ def test_modes_are_the_labels_where_the_classifier_is_right(tmp_path: Path, opti
     assert torch.equal(data.mode_of(everything(data.test).double()), found)
 
 
-def test_the_classifier_is_trained_once_and_always_alike(
+def test_the_classifier_is_trained_when_it_is_asked_for_and_always_alike(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     root, calls = toy_digits(tmp_path), []
-    train = stacked.train_classifier
-    monkeypatch.setattr(
-        stacked, "train_classifier", lambda *a, **given: calls.append(1) or train(*a, **given)
-    )
+    whole = stacked.classifier
+    monkeypatch.setattr(stacked, "classifier", lambda *a, **given: calls.append(1) or whole(*a, **given))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "empty"))
     one = build(root)
     assert calls == []
     one.mode_of(everything(one.test))
     one.about_modes()
     assert calls == [1]
     torch.manual_seed(7)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "another"))
     two = build(root, seed=3)
     for a, b in zip(one.trained[0].parameters(), two.trained[0].parameters(), strict=True):
         assert torch.equal(a, b)

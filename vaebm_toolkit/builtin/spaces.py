@@ -11,7 +11,7 @@ from torch import Tensor
 
 from vaebm_toolkit.builtin.metrics import ClassifierOptions
 from vaebm_toolkit.core import Dataset, Features
-from vaebm_toolkit.evaluation.classifier import Classifier, labels_of, train_classifier
+from vaebm_toolkit.evaluation.classifier import Classifier, classifier, labels_of
 
 
 class Pixels(Features):
@@ -34,7 +34,7 @@ class ClassifierFeatures(Features):
     @functools.cached_property
     def trained(self) -> tuple[Classifier, float]:
         """The classifier and its accuracy on the test split."""
-        return train_classifier(self.dataset, steps=self.steps)
+        return classifier(self.dataset, steps=self.steps)
 
     @property
     def about(self) -> Mapping[str, Any]:  # type: ignore[override]

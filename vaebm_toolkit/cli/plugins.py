@@ -12,7 +12,7 @@ from vaebm_toolkit.cli.plugins_new import new
 from vaebm_toolkit.cli.tables import table
 from vaebm_toolkit.discovery import DISABLED
 from vaebm_toolkit.errors import RecipeError, nearest
-from vaebm_toolkit.hookspecs import KINDS
+from vaebm_toolkit.hookspecs import KINDS, Component
 from vaebm_toolkit.options import derived_values, fields, slots
 from vaebm_toolkit.recipe import StageOptions
 from vaebm_toolkit.registry import Registered, Registry, installed
@@ -91,7 +91,7 @@ def show_one(registered: Registered) -> None:
     for field, s in slots(c.options).items():
         click.echo(f"Works with: {s.kind} as {field}: {s.default} unless another is chosen.")
     rows = [
-        [part_flag(c.kind, key), f.words, text(f.default), f.unit,
+        [part_flag(prefix(c), key), f.words, text(f.default), f.unit,
          f.help + (f" ({f.check.words})" if f.check else "")]
         for cls in (c.options, StageOptions if c.kind == "trainer" else None)
         for key, f in fields(cls).items()
@@ -103,10 +103,14 @@ def show_one(registered: Registered) -> None:
             click.echo(f"With the defaults, {words} = {text(value)}")
 
 
-def part_flag(kind: str, key: str) -> str:
-    """--sampler.step-size; an importer's options are those of its own command."""
-    prefix = "" if kind == "importer" else f"{kind}."
-    return f"--{prefix}{key}".replace("_", "-")
+def part_flag(prefix: str, key: str) -> str:
+    """--sampler.step-size, --kernel.subsets; an importer's options are those of its own command."""
+    return f"--{prefix}.{key}".replace("--.", "--").replace("_", "-")
+
+
+def prefix(c: Component) -> str:
+    """What stands before a component's options: its kind, or its name where several may be chosen."""
+    return {"importer": "", "metric": c.name, "features": c.name}.get(c.kind, c.kind)
 
 
 def text(value: Any) -> str:

@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
+import os
 from collections.abc import Callable
+from pathlib import Path
 
+import safetensors.torch
 import torch
 import torch.nn.functional as F
+from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from vaebm_toolkit.core import Dataset, stream
 from vaebm_toolkit.errors import DataError
+from vaebm_toolkit.training.files import write
+
+FORM = 1  # of the networks and their training: another number, and what is kept is not used any more
 
 
 class Classifier(nn.Module):
@@ -61,6 +70,45 @@ def labels_of(dataset: Dataset) -> tuple[Tensor, Tensor]:
     return train, test
 
 
+def classifier(
+    dataset: Dataset,
+    seed: int = 0,
+    steps: int = 1000,
+    network: Callable[[tuple[int, ...], int], Classifier] = Pooled,
+) -> tuple[Classifier, float]:
+    """`train_classifier`, once for a data set: kept in the user's cache folder, in `classifiers`.
+
+    The file's name follows from the labels, from examples spread over both splits, and from the settings.
+    One that cannot be read or written costs a training and nothing else.
+    """
+    labels, test_labels = labels_of(dataset)
+    key = hashlib.sha256(f"{FORM} {network.__name__} {seed} {steps} {tuple(dataset.shape)}".encode())
+    for split, y in ((dataset.train, labels), (dataset.test, test_labels)):
+        key.update(y.long().numpy().tobytes())
+        spread = torch.arange(min(len(split), 256)) * len(split) // min(len(split), 256)
+        key.update(split.batch(spread).float().contiguous().numpy().tobytes())
+    file = cache_folder() / "classifiers" / f"{key.hexdigest()[:24]}.safetensors"
+    model = untrained(network, dataset.shape, labels, seed)
+    try:
+        state = safetensors.torch.load_file(file)
+        accuracy = float(state.pop("accuracy"))
+        model.load_state_dict(state)
+        return model.eval().requires_grad_(False), accuracy
+    except (OSError, SafetensorError, RuntimeError, KeyError):
+        model, accuracy = train_classifier(dataset, seed, steps, network=network)
+    held = {**model.state_dict(), "accuracy": torch.tensor(accuracy, dtype=torch.float64)}
+    with contextlib.suppress(OSError):
+        file.parent.mkdir(parents=True, exist_ok=True)
+        write(file, safetensors.torch.save(held))
+    return model, accuracy
+
+
+def cache_folder() -> Path:
+    """XDG_CACHE_HOME/vaebm-toolkit, by default ~/.cache/vaebm-toolkit."""
+    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(base) / "vaebm-toolkit"
+
+
 def train_classifier(
     dataset: Dataset,
     seed: int = 0,
@@ -73,10 +121,7 @@ def train_classifier(
     `network(shape, classes)` makes it. Float32 on the CPU; the caller's random state is left alone.
     """
     labels, test_labels = labels_of(dataset)
-    init = torch.random.get_rng_state()
-    torch.default_generator.manual_seed(seed)  # the only way to seed layers; the caller's state is put back
-    model = network(dataset.shape, int(labels.max()) + 1).to(torch.float32)
-    torch.random.set_rng_state(init)
+    model = untrained(network, dataset.shape, labels, seed)
     optimizer = torch.optim.Adam(model.parameters(), 2e-3)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 4e-3, total_steps=steps)
     for step in range(steps):
@@ -93,3 +138,14 @@ def train_classifier(
     for index in torch.arange(len(dataset.test)).split(500):
         right += int((model(dataset.test.batch(index)).argmax(1) == test_labels[index]).sum())
     return model, right / len(dataset.test)
+
+
+def untrained(
+    network: Callable[[tuple[int, ...], int], Classifier], shape: tuple[int, ...], labels: Tensor, seed: int
+) -> Classifier:
+    """In float32, its weights from the seed."""
+    init = torch.random.get_rng_state()
+    torch.default_generator.manual_seed(seed)  # the only way to seed layers; the caller's state is put back
+    model = network(shape, int(labels.max()) + 1).to(torch.float32)
+    torch.random.set_rng_state(init)
+    return model

@@ -14,7 +14,7 @@ from vaebm_toolkit.builtin.data.memory import ImageDataset
 from vaebm_toolkit.builtin.datasets import MnistOptions, StackedMnistOptions
 from vaebm_toolkit.core import ModalDataset, Split, stream
 from vaebm_toolkit.errors import DataError
-from vaebm_toolkit.evaluation.classifier import Classifier, Placed, train_classifier
+from vaebm_toolkit.evaluation.classifier import Classifier, Placed, classifier
 
 PLACES = (100, 10, 1)
 """What the digits of channels 0, 1 and 2 count in a label."""
@@ -70,7 +70,7 @@ class StackedMnist(ImageDataset, ModalDataset):
     @functools.cached_property
     def trained(self) -> tuple[Classifier, float]:
         """The classifier of single digits and its accuracy on the test digits; trained at the first use."""
-        return train_classifier(self.digits, steps=STEPS, network=Placed)
+        return classifier(self.digits, steps=STEPS, network=Placed)
 
     def mode_of(self, x: Tensor) -> Tensor:
         """The label of each example by its digits' most likely classes; every example is in some mode."""

@@ -3,6 +3,8 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+# tests run in as many processes
+JOBS ?= 2
 export OMP_WAIT_POLICY ?= PASSIVE
 
 .PHONY: run gaussians test fast lint format docs bench clean
@@ -15,10 +17,10 @@ gaussians: $(VENV)/.ready
 	$(BIN)/vaebm run --dataset gaussians25 --seed 0 --out runs/gaussians25
 
 test: $(VENV)/.ready-dev lint
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n $(JOBS) --dist worksteal
 
 fast: $(VENV)/.ready-dev
-	$(BIN)/python -m pytest -m "not slow"
+	$(BIN)/python -m pytest -m "not slow" -n $(JOBS) --dist worksteal
 
 lint: $(VENV)/.ready-dev
 	$(BIN)/ruff check .

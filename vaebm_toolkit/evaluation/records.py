@@ -15,6 +15,8 @@ from vaebm_toolkit.training.rundir import read_json
 FILE = "evaluation.json"
 WITHOUT_EFFECT = ("device", "versions")
 """What a protocol says that is not a reason for two figures not to compare."""
+USUAL_MODE = "legacy_tensorflow"
+"""How published figures resize images for Inception."""
 
 
 @frozen
@@ -49,9 +51,10 @@ def record(
 
 
 def label(name: str, r: Record) -> str:
-    """A figure's name in tables. "FID" and "KID" are for Inception features, and for 50,000 samples alone.
+    """A figure's name in tables. "FID", "KID" and "IS" are for Inception features alone.
 
-    Published ones are of 50,000 samples against the training split; what differs stands in the name.
+    Published ones are of 50,000 samples against the training split, images resized as TensorFlow did; what
+    differs stands in the name: "FID clean (1,000 samples, test split)".
     """
     short = (
         {"frechet": "FID", "kernel": "KID", "score": "IS"}.get(name) if r.features == "inception" else None
@@ -59,8 +62,11 @@ def label(name: str, r: Record) -> str:
     if short is None:
         return name + r.suffix
     p = r.protocol
+    mode = str(p.get("mode", USUAL_MODE))
+    short += f" {mode}" if mode != USUAL_MODE else ""
     unusual = [f"{p['samples']:,} samples"] if p.get("samples") != 50_000 else []
-    unusual += [f"{p['split']} split"] if p.get("split", "train") != "train" and short != "IS" else []
+    compared = name != "score"  # which is of the samples alone
+    unusual += [f"{p['split']} split"] if compared and p.get("split", "train") != "train" else []
     return f"{short} ({', '.join(unusual)})" if unusual else short
 
 

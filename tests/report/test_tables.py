@@ -57,7 +57,8 @@ def named(figure: str, features: str = "inception", **protocol: object) -> str:
 def test_what_differs_from_the_published_protocol_stands_in_the_name() -> None:
     assert [named(n) for n in ("frechet", "kernel", "score")] == ["FID", "KID", "IS"]
     assert named("frechet", mode="clean") == "FID clean"
-    assert named("frechet", mode="clean", samples=1000, split="test") == "FID clean (1,000 samples, test split)"
+    few = named("frechet", mode="clean", samples=1000, split="test")
+    assert few == "FID clean (1,000 samples, test split)"
     assert named("kernel", mode="legacy_pytorch", split="test") == "KID legacy_pytorch (test split)"
     assert named("score", mode="clean", split="test") == "IS clean"
     assert named("score", split="test", samples=1000) == "IS (1,000 samples)"

@@ -48,9 +48,9 @@ class ClassifierOptions:
 @frozen
 class InceptionOptions:
     mode: Literal["clean", "legacy_tensorflow", "legacy_pytorch"] = opt(
-        "clean", "clean-fid's mode: how images are resized, and by which network; legacy_tensorflow is that of "
-        "published figures"
-    )  # fmt: skip
+        "clean",
+        "clean-fid's mode: how images are resized, for which network; legacy_tensorflow as in published figures",
+    )
     weights: str | None = opt(
         None, "file of the mode's weights; none: the one at clean-fid's place, downloaded where there is none"
     )
@@ -139,7 +139,7 @@ COMPONENTS = (
         name="inception",
         factory="vaebm_toolkit.builtin.inception:Inception",
         options=InceptionOptions,
-        summary="the last pooling layer of Inception as clean-fid computes it, for FID, KID and IS; images alone",
+        summary="the last pooling layer of Inception, as clean-fid computes it: FID, KID and IS of images",
         cite="Parmar et al., On Aliased Resizing, CVPR 2022, arXiv 2104.11222; Heusel et al., 2017",
         bibtex="parmar2022aliased, heusel2017ttur",
     ),

@@ -49,7 +49,7 @@ class ClassifierOptions:
 class InceptionOptions:
     mode: Literal["clean", "legacy_tensorflow", "legacy_pytorch"] = opt(
         "clean",
-        "clean-fid's mode: how images are resized, for which network; legacy_tensorflow as in published figures",
+        "clean-fid's mode: how images are resized, for which network; published: legacy_tensorflow",
     )
     weights: str | None = opt(
         None, "file of the mode's weights; none: the one at clean-fid's place, downloaded where there is none"

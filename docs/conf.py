@@ -13,6 +13,7 @@ source_suffix = {".md": "markdown"}
 root_doc = "docs/index"
 include_patterns = [
     "docs/*.md",
+    "docs/metrics/*.md",
     "docs/reference/*.md",
     "plugins/*/README.md",
     "examples/*/README.md",

@@ -22,7 +22,8 @@ from vaebm_toolkit import cli, registry
 from ..cli.released import energy_file, igebm_file, nvae_file
 
 ROOT = Path(__file__).parents[2]
-PAGES = [p for p in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))) if "\n$ " in p.read_text()]
+DOCS = [p for pattern in ("*.md", "metrics/*.md") for p in sorted((ROOT / "docs").glob(pattern))]
+PAGES = [p for p in (ROOT / "README.md", *DOCS) if "\n$ " in p.read_text()]
 SHORT = (
     "--generator.channels 4 --generator.groups 1 --pretrain.epochs 1 --pretrain.bn-passes 1 "
     "--pretrain.batch-size 8 --energy.width 4 --trainer.steps 2 --trainer.batch-size 8 --evaluate.samples 8"

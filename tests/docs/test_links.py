@@ -10,7 +10,8 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 FILES = sorted(
-    p for pattern in ("*.md", "docs/*.md", "docs/reference/*.md", "plugins/*/*.md", "examples/*/*.md")
+    p for pattern in ("*.md", "docs/*.md", "docs/metrics/*.md", "docs/reference/*.md", "plugins/*/*.md",
+                      "examples/*/*.md")
     for p in ROOT.glob(pattern)
 )  # fmt: skip
 LINK = re.compile(r"!?\[[^\]]*\]\(([^)\s]+)\)")

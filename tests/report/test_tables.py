@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from vaebm_toolkit.evaluation.records import Record
+from vaebm_toolkit.evaluation.records import Record, label
 from vaebm_toolkit.registry import installed
 from vaebm_toolkit.report.tables import metrics
 
@@ -47,3 +47,20 @@ def test_runs_of_two_seeds_compare() -> None:
 def test_two_chains_that_differ_are_one() -> None:
     m = table(record("a", 2.0, sampler={"steps": 3}), record("b", 3.0, sampler={"steps": 4}))
     assert [k for k, _ in m.differences] == ["sampler"]
+
+
+def named(figure: str, features: str = "inception", **protocol: object) -> str:
+    shared = {"samples": 50_000, "split": "train", "mode": "legacy_tensorflow", **protocol}
+    return label(figure, Record("a", "", features, {}, {}, shared))
+
+
+def test_what_differs_from_the_published_protocol_stands_in_the_name() -> None:
+    assert [named(n) for n in ("frechet", "kernel", "score")] == ["FID", "KID", "IS"]
+    assert named("frechet", mode="clean") == "FID clean"
+    few = named("frechet", mode="clean", samples=1000, split="test")
+    assert few == "FID clean (1,000 samples, test split)"
+    assert named("kernel", mode="legacy_pytorch", split="test") == "KID legacy_pytorch (test split)"
+    assert named("score", mode="clean", split="test") == "IS clean"
+    assert named("score", split="test", samples=1000) == "IS (1,000 samples)"
+    assert named("frechet", "classifier", split="test") == "frechet-classifier"
+    assert named("precision") == "precision-inception"

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 from typing import Any
+from urllib.error import URLError
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from vaebm_toolkit.evaluation.inception_weights import WeightsFile
 from vaebm_toolkit.options import fields
 from vaebm_toolkit.registry import OWN, discover
 from vaebm_toolkit.testing import ContractError
@@ -32,9 +34,11 @@ FILES = [
     if p.component.kind == "dataset" and {"path", "root"} & set(fields(p.component.options))
 ]
 """Data sets that are read from files, which are no part of this project."""
+WEIGHTS = ["features/inception"]
+"""Parts that need weights, which are none either; tests/builtin/test_inception.py has a stand-in."""
 
 
-@pytest.mark.parametrize("name", [n for n in PARTS if n not in FILES])
+@pytest.mark.parametrize("name", [n for n in PARTS if n not in (*FILES, *WEIGHTS)])
 def test_by_default(name: str) -> None:
     check(PARTS[name], None)
 
@@ -55,6 +59,21 @@ def test_without_files_it_says_what_it_needs(name: str, tmp_path: Path) -> None:
     gone = {"root": str(tmp_path / "gone")} if "root" in fields(PARTS[name].component.options) else {}
     with pytest.raises(ContractError, match="cannot be read with these options"):
         check(PARTS[name], None, options=gone)
+
+
+def test_without_weights_it_says_what_it_needs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Offline, as far as it is concerned; the other claims have nothing to be measured on."""
+    pytest.importorskip("cleanfid")
+    monkeypatch.setattr(WeightsFile, "place", tmp_path / "weights.pt")
+
+    def offline(*given: Any, **more: Any) -> None:
+        raise URLError("no network")
+
+    monkeypatch.setattr("urllib.request.urlopen", offline)
+    needs = r"The features of inception need inception-2015-12-05\.pt, 95,607,719 bytes, SHA-256 f58cb9b6"
+    with pytest.raises(ContractError, match=needs) as e:
+        check(PARTS["features/inception"], None)
+    assert all(v.status != "failed" for v in e.value.verdicts)
 
 
 @pytest.mark.parametrize(

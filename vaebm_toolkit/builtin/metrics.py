@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from vaebm_toolkit import Component, frozen, ge, opt, slot
 
 
@@ -41,6 +43,19 @@ class ScoreOptions:
 @frozen
 class ClassifierOptions:
     steps: int = opt(1000, "training steps of the classifier", check=ge(1))
+
+
+@frozen
+class InceptionOptions:
+    mode: Literal["clean", "legacy_tensorflow", "legacy_pytorch"] = opt(
+        "clean",
+        "clean-fid's mode: how images are resized, for which network; published: legacy_tensorflow",
+    )
+    weights: str | None = opt(
+        None, "file of the mode's weights; none: the one at clean-fid's place, downloaded where there is none"
+    )
+    batch_size: int = opt(64, "images at once", check=ge(1), unseen=True)
+    device: str = opt("auto", "where the network runs; auto: a GPU if there is one", unseen=True)
 
 
 COMPONENTS = (
@@ -118,5 +133,14 @@ COMPONENTS = (
         options=ClassifierOptions,
         example={"steps": 20},
         summary="the last hidden layer of a small classifier trained on the data's labels",
+    ),
+    Component(
+        kind="features",
+        name="inception",
+        factory="vaebm_toolkit.builtin.inception:Inception",
+        options=InceptionOptions,
+        summary="the last pooling layer of Inception, as clean-fid computes it: FID, KID and IS of images",
+        cite="Parmar et al., On Aliased Resizing, CVPR 2022, arXiv 2104.11222; Heusel et al., 2017",
+        bibtex="parmar2022aliased, heusel2017ttur",
     ),
 )

@@ -19,6 +19,8 @@ BY_NATURE = ("sampler",)
 """What the models of one run differ in without a chain, and with one; that is what is compared."""
 NO_REASON = ("seed",)
 """Runs that differ in it alone are what a spread is measured with: they compare."""
+USUAL_MODE = "legacy_tensorflow"
+"""How published figures resize images for Inception."""
 
 
 @frozen
@@ -53,9 +55,10 @@ def record(
 
 
 def label(name: str, r: Record) -> str:
-    """A figure's name in tables. "FID" and "KID" are for Inception features, and for 50,000 samples alone.
+    """A figure's name in tables. "FID", "KID" and "IS" are for Inception features alone.
 
-    Published ones are of 50,000 samples against the training split; what differs stands in the name.
+    Published ones are of 50,000 samples against the training split, images resized as TensorFlow did; what
+    differs stands in the name: "FID clean (1,000 samples, test split)".
     """
     short = (
         {"frechet": "FID", "kernel": "KID", "score": "IS"}.get(name) if r.features == "inception" else None
@@ -63,8 +66,11 @@ def label(name: str, r: Record) -> str:
     if short is None:
         return name + r.suffix
     p = r.protocol
+    mode = str(p.get("mode", USUAL_MODE))
+    short += f" {mode}" if mode != USUAL_MODE else ""
     unusual = [f"{p['samples']:,} samples"] if p.get("samples") != 50_000 else []
-    unusual += [f"{p['split']} split"] if p.get("split", "train") != "train" and short != "IS" else []
+    compared = name != "score"  # which is of the samples alone
+    unusual += [f"{p['split']} split"] if compared and p.get("split", "train") != "train" else []
     return f"{short} ({', '.join(unusual)})" if unusual else short
 
 

@@ -42,6 +42,8 @@ def of_options(module: Any) -> list[Claim]:
     def probe(s: Any) -> Probe:
         if s.component.options is None:
             raise Skip("It has no options.")
+        if not module.places(s):
+            raise Skip("It refuses all data that were tried.")
         return probes.setdefault(id(s), Probe(s, module.fingerprint, module.places(s)))
 
     return [

@@ -21,8 +21,9 @@ from pathlib import Path
 import numpy as np
 
 TINY = [
-    "--generator.channels", "8", "--generator.groups", "1", "--energy.width", "8", "--pretrain.epochs", "none",
-    "--pretrain.steps", "2", "--pretrain.bn-passes", "1", "--trainer.steps", "2", "--sampling.steps", "2",
+    "--generator.channels", "8", "--generator.groups", "1", "--energy.width", "8",
+    "--pretrain.epochs", "none", "--pretrain.steps", "2", "--pretrain.bn-passes", "1",
+    "--trainer.steps", "2", "--sampling.steps", "2",
     "--sampler.steps", "2", "--dataset.size", "32",
 ]  # fmt: skip
 METRICS = ["-m", "frechet", "-f", "classifier"]

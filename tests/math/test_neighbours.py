@@ -80,3 +80,18 @@ def test_refuses_other_features() -> None:
         memorisation(torch.randn(5, 3), torch.randn(5, 3), torch.randn(5, 4))
     with pytest.raises(ValueError, match="k is between"):
         nearest(torch.randn(5, 3), torch.randn(5, 3), 6)
+
+
+def test_the_picture_shows_a_planted_copy_first() -> None:
+    from vaebm_toolkit.builtin.distances import Memorisation
+    from vaebm_toolkit.builtin.metrics import MemorisationOptions
+    from vaebm_toolkit.builtin.spaces import Pixels
+    from vaebm_toolkit.testing.tiny import TinyDataset
+
+    data = TinyDataset((1, 8, 8))
+    metric = Memorisation(MemorisationOptions(), Pixels(None, data))
+    copies = data.train.batch(torch.tensor([5, 17, 300]))
+    metric.compute([copies + 0.001], data)
+    shown = metric.pictures["nearest training examples"]
+    assert shown.shape == (3, 8, 1, 8, 8)
+    assert torch.equal(shown[:, 1], copies)

@@ -18,6 +18,7 @@ from vaebm_toolkit.evaluation.neighbours import memorisation
 from vaebm_toolkit.evaluation.precision_recall import expected_coverage, precision_recall
 
 ROWS = 500  # examples of a split read at a time
+SHOWN, NEAREST = 8, 7  # samples in a picture, and training examples beside each
 JACKKNIFE = 10_000  # rows that the error of a kernel distance is measured on, at most
 
 
@@ -113,11 +114,25 @@ class Memorisation(Compared):
         train = first(of_split(dataset.train, self.features), limit)
         held_out = first(of_split(dataset.test, self.features), limit)
         found = memorisation(ours, train, held_out)
+        self.pictures = neighbours(samples, ours, train, dataset)
         self.describe(samples, len(held_out), training=len(train), expected_share=round(found.expected, 4))
         return {
             "nearer to training": Figure(found.nearer.value, *found.nearer.interval()),
             "share near training": Figure.within(found.share, found.error),
         }
+
+
+def neighbours(samples: SampleStream, ours: Tensor, train: Tensor, dataset: Dataset) -> dict[str, Tensor]:
+    """The first samples, each in a row with the training examples that are nearest to it."""
+    if len(dataset.shape) != 3:
+        return {}
+    shown = first(iter(samples), SHOWN)
+    nearest = torch.cdist(ours[:SHOWN].double(), train.double()).topk(min(NEAREST, len(train)), largest=False)
+    rows = [
+        torch.cat([x[None].cpu(), dataset.train.batch(index.cpu())])
+        for x, index in zip(shown, nearest.indices, strict=True)
+    ]
+    return {"nearest training examples": torch.stack(rows)}
 
 
 def of_split(split: Split, features: Features) -> Iterator[Tensor]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from vaebm_toolkit import Component, frozen, ge, opt, slot
+from vaebm_toolkit import Component, between, frozen, ge, opt, slot
 
 
 @frozen
@@ -38,6 +38,16 @@ class MemorisationOptions:
 class ScoreOptions:
     features: str = slot("features", "classifier", "a space with classes")
     splits: int = opt(10, "parts whose mean it is", check=ge(1))
+
+
+@frozen
+class ChainsOptions:
+    count: int = opt(64, "chains", check=ge(2))
+    length: int | None = opt(
+        None, "steps of the long chains, for R̂; none: ten times the sampler's, 500 at most", check=ge(2)
+    )
+    film: int = opt(8, "chains in the picture", check=between(1, 64))
+    frames: int = opt(8, "steps in the picture, after the start", check=between(1, 64))
 
 
 @frozen
@@ -119,6 +129,16 @@ COMPONENTS = (
         summary="how many of the data's modes the samples cover, and how evenly",
         cite="Metz et al., Unrolled GANs, ICLR 2017, arXiv 1611.02163",
         bibtex="metz2017unrolled",
+    ),
+    Component(
+        kind="metric",
+        name="chains",
+        factory="vaebm_toolkit.builtin.chains:Chains",
+        options=ChainsOptions,
+        example={"count": 8, "length": 16, "frames": 2, "film": 2},
+        summary="energy, gradient and acceptance along chains; R̂, effective samples, temperature of long ones",
+        cite="Vehtari et al., Bayesian Analysis 2021, for R̂ and the effective sample size",
+        bibtex="vehtari2021rhat",
     ),
     Component(
         kind="features",

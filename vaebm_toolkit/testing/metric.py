@@ -125,7 +125,8 @@ def fingerprint(s: MetricSubject, table: Mapping[str, Any], shape: Shape) -> Ite
     metric.check(s.data(shape))
     with settings(torch.float32):
         metric.see(s.model(shape))
-        yield dict(metric.compute(s.samples(shape).split(40), s.data(shape))), dict(metric.protocol)
+        figures = dict(metric.compute(s.samples(shape).split(40), s.data(shape)))
+    yield figures, dict(metric.protocol), dict(metric.pictures)
 
 
 @CLAIMS.add

@@ -91,6 +91,7 @@ class HealthOptions:
 @frozen
 class LogOptions:
     tensorboard: bool = opt(False, "also write TensorBoard event files")
+    report: bool = opt(True, "at the end of vaebm run, write RUN/report.html")
 
 
 PLAIN = {"run": RunOptions, "evaluate": EvaluateOptions, "health": HealthOptions, "log": LogOptions}

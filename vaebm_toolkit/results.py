@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
+from attrs import evolve
 from torch import Tensor
 
 from vaebm_toolkit.core import Autoencoder, Dataset, Metric, Model, SampleStream
@@ -121,7 +122,7 @@ class Evaluation:
 
         parts = self.recipe.measured
         measured = measure(parts, self.dataset, reference, streams, models, protocol, self.metrics)
-        found = [r for r, _ in measured]
+        found = [evolve(r, pictures=self.keep_pictures(r, metric)) for r, metric in measured]
         energy = models[model_name(self.recipe)].energy
         for name, stream in streams.items() if energy is not None else ():
             with torch.no_grad():
@@ -131,6 +132,16 @@ class Evaluation:
             found.append(records.record(name, ENERGY, "", figures, told))
         records.keep(self.run.path, found)
         return found
+
+    def keep_pictures(self, r: Record, metric: Metric) -> dict[str, str]:
+        """A metric's pictures as PNG files in the run: what they show -> their paths, relative to it."""
+        kept = {}
+        for name, x in metric.pictures.items():
+            file = f"{r.metric}{r.suffix}-{name}-{r.model}.png".replace(" ", "-")
+            picture = pictures.grid(x.flatten(0, 1), columns=x.shape[1])
+            kept[name] = str(Path("samples", file))
+            pictures.save_png(picture, self.run.path / kept[name])
+        return kept
 
     def conditions(self, model: Model) -> dict[str, Any]:
         """What the samples of a model depend on, besides the networks."""

@@ -86,7 +86,7 @@ def test_independent_draws() -> None:
     assert found["acceptance"] == 0.75
     # d = 2 + 64 + 64 coordinates in each of 32 chains: a standard error of (2/(130 · 32))^½/2 = 0.011
     assert found["‖ε‖/√d"] == pytest.approx(1, abs=0.044)
-    assert set(metric.protocol["‖ε‖/√d by group"]) == {"z0", "z1", "x"}
+    assert set(metric.protocol["found"]["‖ε‖/√d by group"]) == {"z0", "z1", "x"}
     assert metric.protocol["steps of the long chains"] == 100
 
 
@@ -120,7 +120,7 @@ def test_the_film_shows_the_samples_chains() -> None:
     ends = sample(model, 5, rng, model.like)
     assert torch.equal(film[:, -1], ends[:3])
     assert found["energy, end"] == pytest.approx(float(energy(ends).detach().mean()), rel=1e-9)
-    assert list(metric.protocol["energy by step"]) == ["0", "1", "2", "3", "4", "5", "6"]
+    assert list(metric.protocol["found"]["energy by step"]) == ["0", "1", "2", "3", "4", "5", "6"]
 
 
 def test_models_without_chains_have_none() -> None:

@@ -11,7 +11,6 @@ from torch import Tensor
 
 from vaebm_toolkit.builtin.metrics import ChainsOptions
 from vaebm_toolkit.core import (
-    Autoencoder,
     Dataset,
     Figure,
     LogDensity,
@@ -84,7 +83,7 @@ class Chains(Metric):
             self.pictures = {"chains": torch.stack(frames, 1).cpu()}
         self.protocol = {
             "chains": o.count,
-            "energy by step": {str(k): round(float(e.mean()), 4) for k, e in energies.items()},
+            "found": {"energy by step": {str(k): round(float(e.mean()), 4) for k, e in energies.items()}},
         }
         found: dict[str, float] = {
             "energy, start": mean_of(energies[0]),
@@ -129,7 +128,7 @@ class Chains(Metric):
             every = norm_drift(torch.cat([v.flatten(1) for v in noise.values()], 1).cpu())
             found["‖ε‖/√d"] = Figure.within(every.ratio, every.mean.error / every.expected)
             if len(groups) > 1:
-                self.protocol["‖ε‖/√d by group"] = {k: round(g.ratio, 4) for k, g in groups.items()}
+                self.protocol["found"]["‖ε‖/√d by group"] = {k: round(g.ratio, 4) for k, g in groups.items()}
         if not model.in_data_space or sampler.bounds is None:  # it does not hold where values are projected
             found["temperature"] = self.temperature(end, density)
         return {k: v for k, v in found.items() if not math.isnan(v)}
@@ -145,8 +144,8 @@ class Chains(Metric):
         x = dataset.train.batch(index).to(model.like)
         if model.in_data_space or model.generator is None:
             data = {"x": x}
-        elif isinstance(model.generator, Autoencoder):
-            eps = model.generator.encode(x, streams(model, "encode", half))
+        elif (encoding := model.autoencoder()) is not None:
+            eps = encoding.encode(x, streams(model, "encode", half))
             joint = model.sampler is not None and model.sampler.space == "joint"
             data = model.generator.values(eps) if joint else eps
         else:

@@ -67,7 +67,9 @@ class Kernel(Compared):
                   (("samples", ours), ("reference", theirs))]  # fmt: skip
         found = kernel_distance(ours, theirs, *chosen)
         error = mmd2_error(ours[:JACKKNIFE], theirs[:JACKKNIFE]) * min(1, JACKKNIFE / len(ours)) ** 0.5
-        self.describe(samples, len(theirs), subsets=f"{o.subsets} of {size}", spread=round(found.std, 6))
+        self.describe(
+            samples, len(theirs), subsets=f"{o.subsets} of {size}", found={"spread": round(found.std, 6)}
+        )
         return {"kernel": Figure.within(found.value, error)}
 
 

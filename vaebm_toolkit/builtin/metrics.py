@@ -136,7 +136,7 @@ COMPONENTS = (
         factory="vaebm_toolkit.builtin.chains:Chains",
         options=ChainsOptions,
         example={"count": 8, "length": 16, "frames": 2, "film": 2},
-        summary="energy, gradient and acceptance along chains; R̂, effective samples, temperature of long ones",
+        summary="energy, gradient, acceptance along chains; R̂, effective samples, temperature of long ones",
         cite="Vehtari et al., Bayesian Analysis 2021, for R̂ and the effective sample size",
         bibtex="vehtari2021rhat",
     ),

@@ -249,4 +249,16 @@ def execute(make: Callable[[], tuple[Any, Any]], registry: Registry, given: dict
         from vaebm_toolkit.cli.tables import print_results
 
         print_results(results, run.path)
+    if run.recipe.log.report:
+        click.echo(page(run.path, registry, device))
     click.echo(f"Next: vaebm sample {quoted(run.path)} --count 64 --out samples.png")
+
+
+def page(run: Path, registry: Registry, device: Any) -> str:
+    """Where the report is. A page that cannot be made costs no run: then why, and the command for it."""
+    from vaebm_toolkit.report.page import write_report
+
+    try:
+        return str(write_report([run], run / "report.html", device, registry))
+    except Exception as e:  # parts of strangers draw on it
+        return f"There is no report: {e} Try again: vaebm report {quoted(run)}"

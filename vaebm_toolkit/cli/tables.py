@@ -80,11 +80,14 @@ def print_records(found: Sequence[Record]) -> None:
     click.echo("all: " + words(shared))
     for (metric, features), rs in groups.items():
         title = metric + (f", {features}" if features else "")
-        same = {k: v for k, v in common([r.protocol for r in rs]).items() if k not in shared}
+        hidden = {*shared, "found"}
+        same = {k: v for k, v in common([r.protocol for r in rs]).items() if k not in hidden}
         if same:
             click.echo(f"{title}: {words(same)}")
+        for picture in (p for r in rs for p in r.pictures.values()):
+            click.echo(f"{title}: picture {picture}")
         for r in rs if len(rs) > 1 else ():
-            own = {k: v for k, v in r.protocol.items() if k not in same and k not in shared}
+            own = {k: v for k, v in r.protocol.items() if k not in same and k not in hidden}
             if own:
                 click.echo(f"  {title}, {r.model}: {words(own)}")
         if different := differences(rs):

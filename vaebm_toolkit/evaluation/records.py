@@ -6,14 +6,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from attrs import asdict, frozen
+from attrs import asdict, field, frozen
 
 from vaebm_toolkit.core import Figure
 from vaebm_toolkit.training.files import write_json
 from vaebm_toolkit.training.rundir import read_json
 
 FILE = "evaluation.json"
-WITHOUT_EFFECT = ("device", "versions")
+WITHOUT_EFFECT = ("device", "versions", "found")
 """What a protocol says that is not a reason for two figures not to compare."""
 BY_NATURE = ("sampler",)
 """What the models of one run differ in without a chain, and with one; that is what is compared."""
@@ -35,6 +35,8 @@ class Record:
     intervals: Mapping[str, tuple[float | None, float | None]]
     """figure -> its 95 % interval, of those that have one"""
     protocol: Mapping[str, Any]
+    pictures: Mapping[str, str] = field(factory=dict)
+    """what to look at beside them -> a PNG, relative to the run"""
 
     @property
     def suffix(self) -> str:

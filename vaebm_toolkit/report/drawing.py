@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from vaebm_toolkit.building import build_dataset
-from vaebm_toolkit.core import Autoencoder, Dataset, Model, RowStreams, State, stream
+from vaebm_toolkit.core import Autoencoder, Dataset, Model, RowStreams, State, rand, stream
 from vaebm_toolkit.errors import ToolkitError
 from vaebm_toolkit.evaluation.density import relative_density
 from vaebm_toolkit.evaluation.sampling import chain_start, decode, sample
@@ -133,6 +133,8 @@ class Drawing:
         known = dict(sets)
         if dataset is not None:
             known = {"train": dataset.train.batch(spread_over(len(dataset.train), KEPT)), **known}
+            if len(dataset.shape) == 3:
+                known |= outliers(known["data"])
         return {name: energy_of(model, x) for name, x in known.items()}
 
     def chains(self, model: Model) -> Chains:
@@ -180,6 +182,15 @@ class Drawing:
         with torch.device("meta"):
             generator = build_generator(self.run.recipe, tuple(self.facts.data["shape"]))
         return isinstance(generator, Autoencoder)
+
+
+def outliers(x: Tensor) -> dict[str, Tensor]:
+    """No data: noise, images of one value per channel, and means of two examples of x (N, C, H, W)."""
+    n = len(x)
+    rng = stream(0, "report", "outliers")
+    noise = rand(x.shape, rng, dtype=x.dtype)
+    constant = rand((n, x.shape[1], 1, 1), rng, dtype=x.dtype).expand_as(x)
+    return {"noise": noise, "constant": constant, "interpolated": (x + x.roll(max(n // 2, 1), 0)) / 2}
 
 
 def energy_of(model: Model, x: Tensor) -> Tensor:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 from collections.abc import Sequence
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -74,6 +75,13 @@ def tile(x: Tensor, alt: str, label: str = "") -> Tile:
     pixels = to_uint8(shown[None])[0]
     image = Image.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels)
     return Tile(image_uri(image, max(x.shape[1:]) <= LOSSLESS), alt, label)
+
+
+def kept(file: Path, title: str) -> Panel:
+    """A picture on disk."""
+    with Image.open(file) as image:
+        image.load()
+        return Panel(image_uri(image, max(image.size) <= 2048), title, title)
 
 
 def grid(title: str, caption: str, x: Tensor, energies: Tensor | None, what: str) -> Tiles:

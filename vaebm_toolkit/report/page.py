@@ -45,6 +45,8 @@ class RunView(NamedTuple):
     reconstructions: list[e.Tiles]
     paths: list[e.Tiles]
     metrics: list[Metric]
+    pictures: list[e.Panel]
+    """of the metrics"""
     charts: list[StageCharts]
     missing: list[Missing]
 
@@ -114,7 +116,7 @@ def view(key: str, name: str, run: RunFacts, registry: Registry, device: torch.d
         chain_chart(drawn),
         energy_histogram(drawn),
         reconstructions(drawn), paths(drawn),
-        metrics(rows, registry), charts([run]), missing,
+        metrics(rows, registry), metric_pictures(run, missing), charts([run]), missing,
     )  # fmt: skip
 
 
@@ -164,6 +166,20 @@ def cost(run: RunFacts) -> list[str]:
         return describe(run.directory.recipe).splitlines()
     except (ToolkitError, RuntimeError):
         return []
+
+
+def metric_pictures(run: RunFacts, missing: list[Missing]) -> list[e.Panel]:
+    """What the metrics left to be looked at."""
+    found = []
+    for r in run.records:
+        for name, file in r.pictures.items():
+            what = f"{name[:1].upper()}{name[1:]}: {title(r.model)}, {r.metric}{r.suffix}"
+            try:
+                found.append(e.kept(run.path / file, what))
+            except (OSError, ValueError) as error:
+                fix = f"vaebm evaluate {quoted(run.path)} --metric {r.metric}"
+                missing.append(Missing(what, f"{file} cannot be read: {error}.", fix))
+    return found
 
 
 def mean(drawn: Drawn, name: str) -> str:

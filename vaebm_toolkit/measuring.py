@@ -23,12 +23,17 @@ from vaebm_toolkit.recipe import Part
 class KeptSamples(SampleStream):
     """Samples in a store on disk, and beside them their features in spaces that are slow."""
 
-    def __init__(self, store: SampleStore, count: int, batch_size: int) -> None:
+    def __init__(
+        self, store: SampleStore, count: int, batch_size: int, stop: Callable[[], None] = lambda: None
+    ) -> None:
+        """stop: called before each batch; what it raises ends the work."""
         super().__init__((), count)
-        self.store, self.batch_size = store, batch_size
+        self.store, self.batch_size, self.stop = store, batch_size, stop
 
     def __iter__(self) -> Iterator[Tensor]:
-        return self.store.batches(self.count, self.batch_size)
+        for x in self.store.batches(self.count, self.batch_size):
+            self.stop()
+            yield x
 
     def features(self, space: Features) -> Iterator[Tensor]:
         if not space.slow:

@@ -110,7 +110,7 @@ class Evaluation:
                 yield x
 
         store = SampleStore(self.run.path / STORE, {"model": name, **self.conditions(model)}, make)
-        return KeptSamples(store, o.samples, o.batch_size)
+        return KeptSamples(store, o.samples, o.batch_size, self.stop)
 
     def judge(self, models: Mapping[str, Model], streams: Mapping[str, SampleStream]) -> list[Record]:
         """Every figure of every model, kept in the run."""

@@ -71,10 +71,11 @@ class Evaluation:
         found = {"generator": load_model(self.run, self.device, second=False)} if both else {}
         return {**found, model_name(self.recipe): model}
 
-    def figures(self) -> list[Record]:
-        """Every figure of every model; kept in the run."""
+    def figures(self, energy: bool = False) -> list[Record]:
+        """Every figure of every model, with the samples' mean energy if asked for; kept in the run."""
         models = self.models()
-        return self.judge(models, {name: self.samples(name, model) for name, model in models.items()})
+        streams = {name: self.samples(name, model) for name, model in models.items()}
+        return self.judge(models, streams, energy)
 
     def results(self) -> Results:
         """The table of the recipe's own evaluation, and pictures; kept in the run."""
@@ -112,7 +113,9 @@ class Evaluation:
         store = SampleStore(self.run.path / STORE, {"model": name, **self.conditions(model)}, make)
         return KeptSamples(store, o.samples, o.batch_size, self.stop)
 
-    def judge(self, models: Mapping[str, Model], streams: Mapping[str, SampleStream]) -> list[Record]:
+    def judge(
+        self, models: Mapping[str, Model], streams: Mapping[str, SampleStream], mean_energy: bool = True
+    ) -> list[Record]:
         """Every figure of every model, kept in the run."""
         o = self.options
         reference = against(self.dataset, o.split, self.run.path / STORE, o.batch_size)
@@ -124,7 +127,7 @@ class Evaluation:
         measured = measure(parts, self.dataset, reference, streams, models, protocol, self.metrics)
         found = [evolve(r, pictures=self.keep_pictures(r, metric)) for r, metric in measured]
         energy = models[model_name(self.recipe)].energy
-        for name, stream in streams.items() if energy is not None else ():
+        for name, stream in streams.items() if energy is not None and mean_energy else ():
             with torch.no_grad():
                 total = sum(float(energy(x.to(self.device)).double().sum()) for x in stream)
             figures = {ENERGY: total / len(stream)}

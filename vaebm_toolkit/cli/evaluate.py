@@ -115,7 +115,9 @@ def command(
                 "--reference and --size are for --samples; a run is compared with its own data.",
                 "Another data set: --dataset NAME, with its options",
             )
-        found = [r for run in runs for r in of_run(run, flags, seed, device, quiet, len(runs) > 1)]
+        found = [
+            r for run in runs for r in of_run(run, flags, seed, device, quiet, len(runs) > 1, bool(metrics))
+        ]
     print_records(found)
     if out is not None:
         from attrs import asdict
@@ -127,9 +129,18 @@ def command(
 
 
 def of_run(
-    run: Path, flags: Mapping[str, Table], seed: int | None, device: str, quiet: bool, named: bool
+    run: Path,
+    flags: Mapping[str, Table],
+    seed: int | None,
+    device: str,
+    quiet: bool,
+    named: bool,
+    asked: bool,
 ) -> list[Record]:
-    """Every figure of a run's models; kept in the run."""
+    """Every figure of a run's models; kept in the run.
+
+    named: the run's name stands before its models'. asked: for certain metrics, and no mean energy.
+    """
     from attrs import evolve
 
     from vaebm_toolkit.building import build_dataset
@@ -160,7 +171,7 @@ def of_run(
 
     evaluation = Evaluation(directory, dataset, choose_device(device), recipe=recipe, note=note)
     try:
-        found = evaluation.figures()
+        found = evaluation.figures(energy=not asked)
     except KeyboardInterrupt as e:
         raise Interrupted(
             "Stopped; the samples and slow features so far are kept in the run.",

@@ -52,7 +52,7 @@ def table(metric: str, features: str, rows: Sequence[tuple[str, Record]], regist
     for name, r in rows:
         cells = {records.label(n, r): cell(v, r.intervals.get(n)) for n, v in r.figures.items()}
         labelled.append(Row(name, [cells.get(c) for c in columns]))
-    keys = dict.fromkeys(k for _, r in rows for k in r.protocol)
+    keys = dict.fromkeys(k for _, r in rows for k in r.protocol if k != "found")
     different = records.differences([r for _, r in rows])
     serious, further, common = [], [], []
     for key in keys:

@@ -74,12 +74,17 @@ def load_model(
                 )
             stored.update(run.networks(stage))
     generator = build_generator(run.recipe, shape)
+    encoder: Autoencoder | None = None
     if generator is not None:
         load(generator, stored, "generator", run.path)
         o = run.recipe.evaluate
         latent = o.temperature if temperature is None else temperature
         head = o.head_temperature if head_temperature is None else head_temperature
-        generator = at_temperature(generator.to(device).eval().frozen(), latent, head)
+        trained = generator.to(device).eval().requires_grad_(False)
+        generator = at_temperature(trained.frozen(), latent, head)
+        untempered = set(latent) == {1.0} and head == 1.0
+        if untempered and isinstance(trained, Autoencoder) and not isinstance(generator, Autoencoder):
+            encoder = trained
     energy: EnergyFunction | None = None
     if "trainer" in run.recipe.parts and second:
         energy = build_energy(run.recipe, shape)
@@ -100,6 +105,7 @@ def load_model(
         bounds,
         run.recipe.evaluate.decoder == "mean",
         run.recipe.evaluate.stretch,
+        encoder,
     )
 
 

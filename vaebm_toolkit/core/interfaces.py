@@ -383,6 +383,8 @@ class Model(NamedTuple):
     """x is the decoder's mean at the final ε, as the released code saves it, or its sample"""
     stretch: bool = False
     """each sample is stretched to its own minimum and maximum, as the released code saves images"""
+    encoder: Autoencoder | None = None
+    """the same generator with its encoder, where `generator` is a frozen copy that has left it behind"""
 
     @property
     def fitted(self) -> Fitted:

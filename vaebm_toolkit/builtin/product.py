@@ -25,13 +25,19 @@ from vaebm_toolkit.evaluation.product import Parts, product_likelihood
 
 ROWS = 128  # examples, draws or chains computed at once; no figure depends on it
 ENOUGH = 10  # effective weights, below which their spread is no standard error
+AGAINST = {
+    "log Z, upper": ("log h, lower", "bits/dim, upper"),
+    "log Z, lower": ("log h, upper", "bits/dim, lower"),
+}
+"""Which figures a log Z is subtracted in."""
 SEED = 0  # the same streams for every model: differences are the models'
 
 
 class Likelihood(Metric):
     """Bounds on the mean log-likelihood in nats of the first examples; the samples play no part in it.
 
-    Of h(x) = p_θ(x) exp(−E(x)) / Z, of p_θ where there is no energy, of exp(−E(x)) / Z where p_θ is no factor.
+    Of h(x) = p_θ(x) exp(−E(x)) / Z; of p_θ where there is no energy; of exp(−E(x)) / Z where p_θ is no
+    factor.
     """
 
     def __init__(self, options: LikelihoodOptions) -> None:
@@ -90,11 +96,18 @@ class Found:
         self.examples, self.dimensions = examples, dimensions
         self.figures: dict[str, float] = {}
         self.facts: dict[str, Any] = {"examples": examples}
+        self.seen: dict[str, dict[str, Any]] = {}
+        """what came out besides: no reason for two figures not to compare"""
         self.reading: dict[str, str] = {}
+        """figure -> what it is not good for"""
 
     @property
     def protocol(self) -> dict[str, Any]:
-        return {**self.facts, "reading": self.reading} if self.reading else self.facts
+        seen = {**self.seen, "reading": self.reading} if self.reading else self.seen
+        return {**self.facts, "found": seen} if seen else self.facts
+
+    def note(self, kind: str, side: str, value: Any) -> None:
+        self.seen.setdefault(kind, {})[side] = value
 
     def add(self, name: str, value: float, error: float, ess: float = math.inf) -> None:
         """With an interval where its error means something; not at all where it is not finite."""
@@ -211,26 +224,25 @@ def normaliser(found: Found, way: Route, o: LikelihoodOptions, like: Tensor) -> 
     """log Z: by samples, and from both sides where there is a way."""
     common = {"seed": SEED, "batch_size": ROWS, "device": like.device}
     naive = by_samples(way.path, o.samples, **common)
-    found.facts["samples of log Z"] = o.samples
+    found.facts["log Z"] = {"samples": o.samples}
     tell(found, "samples", naive)
     if not way.annealed:
         return Bounds(naive, None)
     pilot = stream(SEED, "likelihood", "pilot", device=like.device)
     plan = tuned(way.path, sigmoidal(o.temperatures), pilot, leapfrog=o.leapfrog)
     lower, upper = from_below(way.path, plan, o.chains, **common), None
-    found.facts.update({"temperatures": o.temperatures, "chains": o.chains, "leapfrog": o.leapfrog})
+    found.facts["log Z"].update(temperatures=o.temperatures, chains=o.chains, leapfrog=o.leapfrog)
     tell(found, "lower", lower)
     if way.starts is not None:
         chains = torch.arange(min(o.chains, way.available))
         starts, accepted = settled(way, plan, chains, o.transitions, like)
         upper = from_above(way.path, plan, starts, **common)
-        found.facts["transitions of starts"] = o.transitions
+        found.facts["log Z"]["transitions"] = o.transitions
         tell(found, "upper", upper)
-        found.facts["acceptance"]["starts"] = f"{accepted:.2f}"
+        found.note("acceptance", "starts", f"{accepted:.2f}")
     log_z = Bounds(lower, upper)
     if upper is not None and log_z.gap < -2 * math.hypot(lower.error, upper.error):
-        for name in ("log Z, upper", "log h, lower", "bits/dim, upper"):
-            found.reading[name] = "no bound: upper bound below the lower one: its starts are no samples of h"
+        found.reading["log Z, upper"] = "upper bound below the lower one: its starts are no samples of h"
     return log_z
 
 
@@ -252,17 +264,15 @@ def settled(way: Route, plan: Plan, chains: Tensor, moves: int, like: Tensor) ->
 def tell(found: Found, side: str, z: LogZ) -> None:
     name = f"log Z, {side}"
     found.add(name, z.value, z.error, z.ess)
-    found.facts.setdefault("ess", {})[side] = round(z.ess, 1)
+    found.note("ess", side, round(z.ess, 1))
     if z.ess < ENOUGH:
         weights = "one effective weight" if z.ess < 1.5 else f"{z.ess:.1f} effective weights"
         found.reading.setdefault(name, f"{weights}: a bound, no estimate")
     if z.without:
-        found.facts.setdefault("without finite energy", {})[side] = z.without
+        found.note("without finite energy", side, z.without)
     if z.acceptance is not None and len(z.acceptance):
         low, high = float(z.acceptance.min()), float(z.acceptance.max())
-        found.facts.setdefault("acceptance", {})[side] = f"{low:.2f} to {high:.2f}"
-    elif z.acceptance is not None:
-        found.facts.setdefault("acceptance", {})
+        found.note("acceptance", side, f"{low:.2f} to {high:.2f}")
 
 
 def of_product(found: Found, parts: Parts, log_z: Bounds) -> None:
@@ -274,6 +284,10 @@ def of_product(found: Found, parts: Parts, log_z: Bounds) -> None:
         found.add_bits("bits/dim, upper", product.lower, log_z.upper.ess)
     found.add("log h, upper", product.upper.nats, product.upper.error, log_z.lower.ess)
     found.add_bits("bits/dim, lower", product.upper, log_z.lower.ess)
+    for z, figures in AGAINST.items():
+        for name in figures:
+            if z in found.reading and name in found.figures:
+                found.reading[name] = f"as {z}: {found.reading[z]}"
 
 
 def likelihood(options: LikelihoodOptions) -> Metric:

@@ -222,7 +222,7 @@ def differentiable(found: Found, path: Path, model: Model) -> bool:
 
 def normaliser(found: Found, way: Route, o: LikelihoodOptions, like: Tensor) -> Bounds:
     """log Z: by samples, and from both sides where there is a way."""
-    common = {"seed": SEED, "batch_size": ROWS, "device": like.device}
+    common: dict[str, Any] = {"seed": SEED, "batch_size": ROWS, "device": like.device}
     naive = by_samples(way.path, o.samples, **common)
     found.facts["log Z"] = {"samples": o.samples}
     tell(found, "samples", naive)

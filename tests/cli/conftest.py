@@ -16,7 +16,7 @@ TINY = [
     "--energy.width", "4", "--pretrain.epochs", "1", "--pretrain.bn-passes", "1",
     "--pretrain.log-every", "5", "--trainer.steps", "4", "--trainer.batch-size", "16",
     "--trainer.log-every", "2", "--trainer.checkpoint-every", "2", "--sampler.steps", "2",
-    "--sampling.steps", "2", "--evaluate.samples", "20", "--dataset.limit", "200",
+    "--sampling.steps", "2", "--evaluate.samples", "20", "--dataset.limit", "200", "--log.report", "false",
 ]  # fmt: skip
 
 

@@ -26,7 +26,8 @@ DOCS = [p for pattern in ("*.md", "metrics/*.md") for p in sorted((ROOT / "docs"
 PAGES = [p for p in (ROOT / "README.md", *DOCS) if "\n$ " in p.read_text()]
 SHORT = (
     "--generator.channels 4 --generator.groups 1 --pretrain.epochs 1 --pretrain.bn-passes 1 "
-    "--pretrain.batch-size 8 --energy.width 4 --trainer.steps 2 --trainer.batch-size 8 --evaluate.samples 8"
+    "--pretrain.batch-size 8 --energy.width 4 --trainer.steps 2 --trainer.batch-size 8 --evaluate.samples 8 "
+    "--log.report false"
 )
 
 

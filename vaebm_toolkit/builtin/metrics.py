@@ -51,6 +51,20 @@ class ChainsOptions:
 
 
 @frozen
+class LikelihoodOptions:
+    examples: int = opt(500, "examples scored, from the first", check=ge(2))
+    draws: int = opt(50, "posterior samples per example, for log p(x)", check=ge(1))
+    log_z: bool = opt(True, "log Z and log h too, where there is an energy")
+    samples: int = opt(10_000, "samples of p_θ for the simple estimate of log Z", check=ge(2))
+    temperatures: int = opt(100, "steps from p_θ to h", check=ge(1))
+    chains: int = opt(64, "chains from each side", check=ge(2))
+    leapfrog: int = opt(3, "leapfrog steps per transition", check=ge(1))
+    transitions: int = opt(
+        100, "transitions on h from an encoded training example to a start from above", check=ge(0)
+    )
+
+
+@frozen
 class ClassifierOptions:
     steps: int = opt(1000, "training steps of the classifier", check=ge(1))
 
@@ -121,6 +135,24 @@ COMPONENTS = (
         summary="exact test log-likelihood of data in the plane, log Z by quadrature",
         cite="Burda et al., ICLR 2016, arXiv 1509.00519, for p(x) of the generator",
         bibtex="burda2016iwae",
+    ),
+    Component(
+        kind="metric",
+        name="likelihood",
+        factory="vaebm_toolkit.builtin.product:likelihood",
+        options=LikelihoodOptions,
+        example={
+            "examples": 10,
+            "draws": 2,
+            "samples": 50,
+            "temperatures": 2,
+            "chains": 4,
+            "leapfrog": 1,
+            "transitions": 1,
+        },
+        summary="bounds on log p(x) of the generator, on log Z, and on log h(x) of held-out examples",
+        cite="Burda et al., ICLR 2016, arXiv 1509.00519, eq. 8; Grosse et al., 2015, arXiv 1511.02543",
+        bibtex="burda2016iwae, neal2001ais, grosse2015sandwiching",
     ),
     Component(
         kind="metric",

@@ -15,7 +15,7 @@ from vaebm_toolkit.training.rundir import read_json
 FILE = "evaluation.json"
 WITHOUT_EFFECT = ("device", "versions", "found")
 """What a protocol says that is not a reason for two figures not to compare."""
-BY_NATURE = ("sampler",)
+BY_NATURE = ("sampler", "log Z")
 """What the models of one run differ in without a chain, and with one; that is what is compared."""
 NO_REASON = ("seed",)
 """Runs that differ in it alone are what a spread is measured with: they compare."""

@@ -58,6 +58,15 @@ class InceptionOptions:
     device: str = opt("auto", "where the network runs; auto: a GPU if there is one", unseen=True)
 
 
+@frozen
+class OodOptions:
+    sets: tuple[str, ...] = opt(
+        (), "other images, each NAME=PATH of a folder, zip or npz, brought to the data's size and channels"
+    )
+    examples: int = opt(1000, "examples of the data, and of each other set at most", check=ge(2))
+    draws: int = opt(20, "importance weights per example, for log p", check=ge(1))
+
+
 COMPONENTS = (
     Component(
         kind="metric",
@@ -119,6 +128,16 @@ COMPONENTS = (
         summary="how many of the data's modes the samples cover, and how evenly",
         cite="Metz et al., Unrolled GANs, ICLR 2017, arXiv 1611.02163",
         bibtex="metz2017unrolled",
+    ),
+    Component(
+        kind="metric",
+        name="ood",
+        factory="vaebm_toolkit.builtin.ood:Ood",
+        options=OodOptions,
+        example={"examples": 20, "draws": 2},
+        summary="AUROC of the model's log p − E, −E and ELBO between held-out data and noise or other images",
+        cite="Nalisnick et al., ICLR 2019, arXiv 1810.09136; Du & Mordatch, NeurIPS 2019, arXiv 1903.08689",
+        bibtex="nalisnick2019know, du2019igebm",
     ),
     Component(
         kind="features",

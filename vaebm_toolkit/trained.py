@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from pathlib import Path
 from typing import Any
 
@@ -73,12 +74,16 @@ def load_model(
                     f"Finish it: vaebm run --resume {quoted(run.path)}",
                 )
             stored.update(run.networks(stage))
-    generator = build_generator(run.recipe, shape)
+    generator, with_encoder = build_generator(run.recipe, shape), None
     if generator is not None:
         load(generator, stored, "generator", run.path)
         o = run.recipe.evaluate
         latent = o.temperature if temperature is None else temperature
         head = o.head_temperature if head_temperature is None else head_temperature
+        moved = second and run.done("train") is not None and "generator" in run.networks("train")
+        usual = set(latent) == {1.0} and head == 1.0
+        if isinstance(generator, Autoencoder) and "pretrain" in run.recipe.parts and usual and not moved:
+            with_encoder = functools.cache(lambda: load_autoencoder(run, device))
         generator = at_temperature(generator.to(device).eval().frozen(), latent, head)
     energy: EnergyFunction | None = None
     if "trainer" in run.recipe.parts and second:
@@ -100,6 +105,7 @@ def load_model(
         bounds,
         run.recipe.evaluate.decoder == "mean",
         run.recipe.evaluate.stretch,
+        with_encoder,
     )
 
 

@@ -137,7 +137,12 @@ def test_other_images_are_told_from_the_data(vaebm: Vaebm, run: str) -> None:
     assert called.code == 0, called.err
     rows = {row.split("\t")[0]: row.split("\t")[1:] for row in called.out.splitlines() if "\t" in row}
     assert rows["figure"] == ["generator", "vaebm"]
-    assert {k.split(", ")[1] for k in rows if k != "figure"} == {"constant", "noise", "interpolated", "other"}
+    assert {k for k in rows if k.startswith("AUROC")} == {
+        f"AUROC {score}, {name}"
+        for score in ("log p − E", "−E", "ELBO")
+        for name in ("constant", "noise", "interpolated", "other")
+    }
+    assert "[" in rows["AUROC ELBO, other"][0]
     assert "[" in rows["AUROC log p − E, other"][1]
     assert rows["AUROC −E, other"][0] == ""  # a generator has no energy
     assert "other 20 of other.npz" in called.out

@@ -11,7 +11,6 @@ from torch import Tensor
 from vaebm_toolkit.builtin.data.whole import images
 from vaebm_toolkit.builtin.metrics import OodOptions
 from vaebm_toolkit.core import (
-    Autoencoder,
     Dataset,
     EnergyFunction,
     Figure,
@@ -112,18 +111,15 @@ class Ood(Metric):
 @torch.no_grad()
 def scores(model: Model, split: Split, draws: int) -> dict[str, Tensor]:
     """Score -> its value for each example, (N,) float64: those that the model has."""
-    generator, energy = model.fitted
-    like, found = model.like, {}
+    fitted, like, found = model.fitted, model.like, {}
+    energy, generator = fitted.energy, None if fitted.generator is None else model.autoencoder()
     x = Drawn(len(split), lambda index: split.batch(index).to(like))
     told: dict[str, Any] = {"examples": len(x), "seed": 0, "batch_size": BATCH, "device": like.device}
     if energy is not None:
         found["−E"] = -energies(energy, x)
-    if isinstance(generator, Autoencoder):
-        if energy is not None:
-            found = {
-                "log p − E": importance_weighted(generator, x, draws=draws, **told) + found["−E"],
-                **found,
-            }
+    if generator is not None and energy is not None:
+        found = {"log p − E": importance_weighted(generator, x, draws=draws, **told) + found["−E"], **found}
+    if generator is not None:
         found["ELBO"] = importance_weighted(generator, x, draws=1, **told)
     return found
 

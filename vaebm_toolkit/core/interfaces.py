@@ -383,6 +383,14 @@ class Model(NamedTuple):
     """x is the decoder's mean at the final ε, as the released code saves it, or its sample"""
     stretch: bool = False
     """each sample is stretched to its own minimum and maximum, as the released code saves images"""
+    with_encoder: Callable[[], Autoencoder] | None = None
+    """Gives the same p_θ with its encoder, where `generator` is arranged to run fast and has none."""
+
+    def autoencoder(self) -> Autoencoder | None:
+        """p_θ with its encoder; None where there is no generator or none that can encode."""
+        if isinstance(self.generator, Autoencoder):
+            return self.generator
+        return None if self.with_encoder is None else self.with_encoder()
 
     @property
     def fitted(self) -> Fitted:

@@ -5,20 +5,13 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
 
-from vaebm_toolkit.builtin.data import npz
-from vaebm_toolkit.builtin.data.files import from_files
-from vaebm_toolkit.builtin.data.locate import existing
-from vaebm_toolkit.builtin.data.memory import ImageDataset
-from vaebm_toolkit.builtin.data.sources import open_source
-from vaebm_toolkit.builtin.data.tree import splits_of
-from vaebm_toolkit.builtin.datasets import ImageFolderOptions, NpzOptions
+from vaebm_toolkit.builtin.data.whole import images as images
 from vaebm_toolkit.core import Dataset, SampleStream, Split
-from vaebm_toolkit.errors import DataError, RunError, quoted
+from vaebm_toolkit.errors import DataError
 from vaebm_toolkit.evaluation.records import Record
 from vaebm_toolkit.measuring import against, measure
 from vaebm_toolkit.recipe import Recipe
@@ -33,32 +26,6 @@ class SplitStream(SampleStream):
 
     def __iter__(self) -> Iterator[Tensor]:
         return (self.split.batch(index) for index in torch.arange(self.count).split(self.batch_size))
-
-
-def images(path: str, size: int | None = None, channels: Any = "data") -> ImageDataset:
-    """All images of a folder, zip or npz, as both splits; its train/ and test/ where it has these.
-
-    Files are decoded at every access, so their number does not matter. size: the shorter side is brought
-    to it and the centre is cut out. channels: as `ImageOptions.channels`.
-    """
-    found = existing(path, "a folder, zip or npz of images")
-    if (found / "recipe.toml").is_file():
-        raise RunError(
-            f"{found} is a run, and images are expected here.",
-            f"Evaluate the run: vaebm evaluate {quoted(found)}; or write its samples as images: vaebm sample "
-            f"{quoted(found)} --count 1000 --out samples.npz",
-        )
-    if found.suffix == ".npz":
-        held = npz.read(found)
-        made = npz.from_tensors(held, held, NpzOptions(size=size, channels=channels))
-        made.test = made.train
-        return made
-    train, test = splits_of(open_source(found))
-    options = ImageFolderOptions(size=size, channels=channels)
-    made = from_files(train, train if test is None else test, options, memory=0, verify=False)
-    if test is None:
-        made.test = made.train
-    return made
 
 
 def matching(samples: Dataset, reference: Dataset, theirs: Path | str) -> None:

@@ -130,6 +130,27 @@ def test_files_against_a_data_set(vaebm: Vaebm, run: str) -> None:
     assert set(table(called)["samples"]) == {"frechet", "frechet-classifier", "score-classifier"}
 
 
+def test_other_images_are_told_from_the_data(vaebm: Vaebm, run: str) -> None:
+    images("other.npz", 30, 3, (16, 16, 3))
+    called = vaebm("evaluate", run, "-m", "ood", "--ood", "other=other.npz", "--ood.examples", "20",
+                   "--ood.draws", "2")  # fmt: skip
+    assert called.code == 0, called.err
+    rows = {row.split("\t")[0]: row.split("\t")[1:] for row in called.out.splitlines() if "\t" in row}
+    assert rows["figure"] == ["generator", "vaebm"]
+    assert {k for k in rows if k.startswith("AUROC")} == {
+        f"AUROC {score}, {name}"
+        for score in ("log p − E", "−E", "ELBO")
+        for name in ("constant", "noise", "interpolated", "other")
+    }
+    assert "[" in rows["AUROC ELBO, other"][0]
+    assert "[" in rows["AUROC log p − E, other"][1]
+    assert rows["AUROC −E, other"][0] == ""  # a generator has no energy
+    assert "other 20 of other.npz" in called.out
+    assert "shorter side to 8, centre cut, grey" in called.out
+    assert "warning" not in called.err
+    assert {r["metric"] for r in json.loads(Path("run/evaluation.json").read_text())} >= {"ood"}
+
+
 @pytest.mark.parametrize(
     ("args", "says"),
     [
@@ -151,6 +172,8 @@ def test_files_against_a_data_set(vaebm: Vaebm, run: str) -> None:
         (["run", "-m", "kernel", "--kernel.subsets", "1"], "kernel.subsets"),
         (["run", "--reference", "a.npz"], "--dataset NAME"),
         (["run", "--dataset", "gaussians25"], "is for data of shape"),
+        (["run", "-m", "ood", "--ood", "svhn"], "--ood svhn=PATH"),
+        (["run", "-m", "ood", "--ood", "svhn=gone.zip"], "gone.zip does not exist"),
         (["nowhere"], "nowhere"),
     ],
 )  # fmt: skip

@@ -82,6 +82,15 @@ class InceptionOptions:
     device: str = opt("auto", "where the network runs; auto: a GPU if there is one", unseen=True)
 
 
+@frozen
+class OodOptions:
+    sets: tuple[str, ...] = opt(
+        (), "other images, each NAME=PATH of a folder, zip or npz, brought to the data's size and channels"
+    )
+    examples: int = opt(1000, "examples of the data, and of each other set at most", check=ge(2))
+    draws: int = opt(20, "importance weights per example, for log p", check=ge(1))
+
+
 COMPONENTS = (
     Component(
         kind="metric",
@@ -171,6 +180,16 @@ COMPONENTS = (
         summary="energy, gradient, acceptance along chains; R̂, effective samples, temperature of long ones",
         cite="Vehtari et al., Bayesian Analysis 2021, for R̂ and the effective sample size",
         bibtex="vehtari2021rhat",
+    ),
+    Component(
+        kind="metric",
+        name="ood",
+        factory="vaebm_toolkit.builtin.ood:Ood",
+        options=OodOptions,
+        example={"examples": 20, "draws": 2},
+        summary="AUROC of the model's log p − E, −E and ELBO between held-out data and noise or other images",
+        cite="Nalisnick et al., ICLR 2019, arXiv 1810.09136; Du & Mordatch, NeurIPS 2019, arXiv 1903.08689",
+        bibtex="nalisnick2019know, du2019igebm",
     ),
     Component(
         kind="features",

@@ -24,10 +24,15 @@ class KeptSamples(SampleStream):
     """Samples in a store on disk, and beside them their features in spaces that are slow."""
 
     def __init__(
-        self, store: SampleStore, count: int, batch_size: int, stop: Callable[[], None] = lambda: None
+        self,
+        store: SampleStore,
+        count: int,
+        batch_size: int,
+        stop: Callable[[], None] = lambda: None,
+        seed: int = 0,
     ) -> None:
         """stop: called before each batch; what it raises ends the work."""
-        super().__init__((), count)
+        super().__init__((), count, seed)
         self.store, self.batch_size, self.stop = store, batch_size, stop
 
     def __iter__(self) -> Iterator[Tensor]:

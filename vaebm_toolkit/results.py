@@ -111,7 +111,7 @@ class Evaluation:
                 yield x
 
         store = SampleStore(self.run.path / STORE, {"model": name, **self.conditions(model)}, make)
-        return KeptSamples(store, o.samples, o.batch_size, self.stop)
+        return KeptSamples(store, o.samples, o.batch_size, self.stop, self.seed)
 
     def judge(
         self, models: Mapping[str, Model], streams: Mapping[str, SampleStream], mean_energy: bool = True

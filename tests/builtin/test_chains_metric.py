@@ -113,10 +113,10 @@ def test_the_film_shows_the_samples_chains() -> None:
     model = Model(generator, energy, LatentLangevin(LatentOptions(steps=6)), SHAPE, (0.0, 1.0), mean=True)
     metric = Chains(ChainsOptions(count=5, length=10, film=3, frames=3))
     metric.see(model)
-    found = metric.compute([], TinyDataset(SHAPE))
+    found = metric.compute(SampleStream([], 0, seed=3), TinyDataset(SHAPE))
     film = metric.pictures["chains"]
     assert film.shape == (3, 1 + 3, *SHAPE)
-    rng = RowStreams([stream(0, "sample", i) for i in range(5)])
+    rng = RowStreams([stream(3, "sample", i) for i in range(5)])
     ends = sample(model, 5, rng, model.like)
     assert torch.equal(film[:, -1], ends[:3])
     assert found["energy, end"] == pytest.approx(float(energy(ends).detach().mean()), rel=1e-9)

@@ -54,7 +54,8 @@ def model_of(
     """In data space where there is no generator."""
     chains = LatentLangevin(LatentOptions(), None), DataLangevin(DataOptions(), None)
     sampler = None if energy is None else chains[generator is None]
-    return Model(generator, energy, sampler, (2,), None, mean=True, encoder=encoder)
+    given = None if encoder is None else lambda: encoder
+    return Model(generator, energy, sampler, (2,), None, mean=True, with_encoder=given)
 
 
 def data_of(h: MultivariateNormal) -> Any:

@@ -18,6 +18,7 @@ from vaebm_toolkit.core import (
     Model,
     RowStreams,
     State,
+    as_stream,
     buffers_restored,
     frozen,
     run_chain,
@@ -56,14 +57,15 @@ class Chains(Metric):
             return {}
         with frozen(model.energy), buffers_restored(model.energy):
             density = target_density(model.sampler, model.generator, model.energy)
-            return {**self.short(model, density), **self.long(model, density, dataset)}
+            seed = as_stream(samples).seed
+            return {**self.short(model, density, seed), **self.long(model, density, dataset)}
 
-    def short(self, model: Model, density: LogDensity) -> dict[str, float]:
+    def short(self, model: Model, density: LogDensity, seed: int) -> dict[str, float]:
         """Of the chains that samples are the ends of."""
         o = self.options
         assert model.sampler is not None, "compute looks for it"
         steps = model.sampler.steps
-        rng = streams(model, "sample", o.count)  # those of the samples themselves
+        rng = streams(model, "sample", o.count, seed)  # those of the samples themselves
         start = chain_start(model, o.count, rng, model.like)
         energies, frames = {0: energy_of(model, start)}, [decode(model, first(start, o.film))]
         told: dict[str, list[Tensor]] = {}
@@ -160,8 +162,8 @@ class Chains(Metric):
         return figure(virial_temperature(flat[0], -flat[1]))
 
 
-def streams(model: Model, name: str, count: int) -> RowStreams:
-    return RowStreams([stream(0, name, i, device=model.like.device) for i in range(count)])
+def streams(model: Model, name: str, count: int, seed: int = 0) -> RowStreams:
+    return RowStreams([stream(seed, name, i, device=model.like.device) for i in range(count)])
 
 
 @torch.no_grad()

@@ -34,9 +34,12 @@ class SampleStream:
     Nothing says that they fit into memory; read them batch by batch.
     """
 
-    def __init__(self, batches: Iterable[Tensor], count: int) -> None:
-        """`batches` can be iterated over again, and gives `count` examples each time."""
-        self.examples, self.count = batches, count
+    def __init__(self, batches: Iterable[Tensor], count: int, seed: int = 0) -> None:
+        """`batches` can be iterated over again, and gives `count` examples each time.
+
+        seed: example i of a model was drawn from `stream(seed, "sample", i)`.
+        """
+        self.examples, self.count, self.seed = batches, count, seed
 
     def __len__(self) -> int:
         return self.count

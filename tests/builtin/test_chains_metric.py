@@ -18,6 +18,7 @@ from vaebm_toolkit.core import (
     Model,
     RowStreams,
     Sampler,
+    SampleStream,
     State,
     randn_like,
     stream,

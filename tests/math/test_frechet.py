@@ -7,7 +7,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from vaebm_toolkit.evaluation.frechet import Moments, frechet_distance
+from vaebm_toolkit.evaluation.bootstrap import frechet_error
+from vaebm_toolkit.evaluation.frechet import Moments, condensed, frechet_distance
 
 SIZES = [(50, 40, 6), (10, 12, 30), (40, 8, 20), (8, 40, 20)]
 
@@ -122,3 +123,16 @@ def test_a_batch_must_have_rows() -> None:
         Moments.of(torch.randn(5, 3))  # iterating it gives vectors
     with pytest.raises(ValueError, match="at least 2"):
         frechet_distance(Moments.one(torch.randn(1, 3)), torch.randn(5, 3))
+
+
+@pytest.mark.parametrize("rows", [5, 40])
+def test_few_rows_are_kept_and_many_are_condensed(rows: int) -> None:
+    """Either way the distance and its error are the same."""
+    rng = torch.Generator().manual_seed(0)
+    a, b = torch.randn(rows, 12, generator=rng), torch.randn(30, 12, generator=rng) + 0.3
+    kept = condensed(a.split(3))
+    assert isinstance(kept, torch.Tensor) == (rows <= 12)
+    moments = Moments.of(a.split(3))
+    assert frechet_distance(kept, b) == pytest.approx(frechet_distance(moments, b), rel=1e-9)
+    errors = [frechet_error(a.split(4), ours, b) for ours in (kept, moments, a)]
+    assert errors == pytest.approx([errors[0]] * 3, rel=1e-6)

@@ -12,7 +12,7 @@ from vaebm_toolkit.builtin.metrics import FrechetOptions, KernelOptions, Memoris
 from vaebm_toolkit.core import Dataset, Features, Figure, Metric, SampleStream, Split, as_stream, stream
 from vaebm_toolkit.errors import DataError
 from vaebm_toolkit.evaluation.bootstrap import frechet_error
-from vaebm_toolkit.evaluation.frechet import Moments, frechet_distance
+from vaebm_toolkit.evaluation.frechet import condensed, frechet_distance
 from vaebm_toolkit.evaluation.kernel_distance import kernel_distance, mmd2_error, subsets
 from vaebm_toolkit.evaluation.neighbours import memorisation
 from vaebm_toolkit.evaluation.precision_recall import expected_coverage, precision_recall
@@ -43,8 +43,8 @@ class Frechet(Compared):
 
     def compute(self, samples: Iterable[Tensor], dataset: Dataset) -> Mapping[str, float]:
         samples = as_stream(samples)
-        ours = Moments.of(samples.features(self.features))
-        theirs = Moments.of(of_split(dataset.test, self.features))
+        ours = condensed(samples.features(self.features))
+        theirs = condensed(of_split(dataset.test, self.features))
         value = frechet_distance(ours, theirs)
         self.describe(samples, len(dataset.test))
         return {"frechet": Figure.within(value, frechet_error(samples.features(self.features), ours, theirs))}

@@ -16,7 +16,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from vaebm_toolkit.evaluation.frechet import Moments, center, frechet_distance, root
+from vaebm_toolkit.evaluation.frechet import Moments, center, frechet_distance, root, size
 
 
 class Interval(NamedTuple):
@@ -97,10 +97,10 @@ def frechet_replicates(
     return torch.stack(found)
 
 
-def frechet_error(batches: Iterable[Tensor], ours: Moments, reference: Tensor | Moments) -> float:
+def frechet_error(batches: Iterable[Tensor], ours: Tensor | Moments, reference: Tensor | Moments) -> float:
     """Standard error of `frechet_distance(ours, reference)` over the rows of all batches, (B, d) each.
 
-    `ours` are the moments of these rows, so that they need not be held.
+    `ours` are these rows, or their moments, so that they need not be held.
 
     The reference is held fixed. The infinitesimal jackknife (Efron, 1982, chapter 6), at the cost of one
     distance: √Σ_i (g_i − ḡ)² with g_i the derivative in the weight of row i, for x_i about μ_a:
@@ -110,14 +110,20 @@ def frechet_error(batches: Iterable[Tensor], ours: Moments, reference: Tensor | 
     T is the linear map that carries N(0, Σ_a) to N(0, Σ_b); where N ≤ d the inverse is that on its range.
     """
     b = root(reference)
-    values, vectors = torch.linalg.eigh(b @ ours.covariance @ b.T)
+    n, mean = size(ours)[0], center(ours)
+    if isinstance(ours, Moments):
+        product = b @ ours.covariance @ b.T
+    else:
+        across = root(ours) @ b.T
+        product = across.T @ across
+    values, vectors = torch.linalg.eigh(product)
     kept = values > 1e-15 * values[-1]  # the rest is rounding, and no row has a part in it
     t_root = (vectors[:, kept] * values[kept] ** -0.25).T @ b
-    delta, parts = ours.mean - center(reference), []
+    delta, parts = mean - center(reference), []
     for part in batches:
-        x = part.double() - ours.mean
+        x = part.double() - mean
         spread = x.square().sum(1) - (x @ t_root.T).square().sum(1)
-        parts.append(2 * x @ delta / ours.count + spread / (ours.count - 1))
+        parts.append(2 * x @ delta / n + spread / (n - 1))
     g = torch.cat(parts)
     return float((g - g.mean()).square().sum().sqrt())
 

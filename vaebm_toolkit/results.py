@@ -110,7 +110,9 @@ class Evaluation:
                     )
                 yield x
 
-        store = SampleStore(self.run.path / STORE, {"model": name, **self.conditions(model)}, make)
+        # not how many: more of the same are added to those that are there
+        same = {k: v for k, v in self.conditions(model).items() if k != "samples"}
+        store = SampleStore(self.run.path / STORE, {"model": name, **same}, make)
         return KeptSamples(store, o.samples, o.batch_size, self.stop, self.seed)
 
     def judge(

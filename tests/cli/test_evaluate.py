@@ -87,6 +87,24 @@ def test_what_was_interrupted_goes_on(vaebm: Vaebm, run: str, monkeypatch: pytes
     assert len(asked[3:]) == 6 - 2
 
 
+def test_more_samples_are_added_to_those_that_are_there(
+    vaebm: Vaebm, run: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from vaebm_toolkit import results
+
+    shutil.rmtree("run/evaluation", ignore_errors=True)
+    asked: list[range] = []
+    whole = results.samples
+    monkeypatch.setattr(
+        results,
+        "samples",
+        lambda model, indices, *rest: asked.append(indices) or whole(model, indices, *rest),
+    )
+    for count in ("12", "30", "20"):
+        assert vaebm("evaluate", run, "-m", "frechet", "-n", count).code == 0
+    assert asked == [range(12), range(12), range(12, 30), range(12, 30)]
+
+
 def test_two_runs_of_different_protocols_are_told_apart(vaebm: Vaebm, run: str, tmp_path: Path) -> None:
     shutil.copytree("run", "other")
     recipe = Path("other/recipe.toml")

@@ -90,6 +90,9 @@ def print_records(found: Sequence[Record]) -> None:
             own = {k: v for k, v in r.protocol.items() if k not in same and k not in hidden}
             if own:
                 click.echo(f"  {title}, {r.model}: {words(own)}")
+        for r in rs:
+            for figure, why in r.reading.items():
+                click.echo(f"  {r.model}, {figure}: {why}")
         if different := differences(rs):
             click.secho(
                 f"warning: {title} was measured in different ways ({', '.join(different)}): its figures "

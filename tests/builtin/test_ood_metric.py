@@ -15,7 +15,9 @@ from vaebm_langevin.kernel import DataLangevin, LatentLangevin
 from vaebm_langevin.options import DataOptions, LatentOptions
 from vaebm_toolkit import DataError, RecipeError
 from vaebm_toolkit.builtin import ood
+from vaebm_toolkit.builtin.data.digits import build as build_digits
 from vaebm_toolkit.builtin.data.memory import ImageDataset, MemorySplit
+from vaebm_toolkit.builtin.datasets import DigitsOptions
 from vaebm_toolkit.builtin.metrics import OodOptions
 from vaebm_toolkit.builtin.mlp import build_generator
 from vaebm_toolkit.builtin.networks import GeneratorOptions
@@ -185,6 +187,18 @@ def test_sets_of_every_form_are_the_same_images(
     assert found.pop() < 0.2  # darker than the patterns: of lower energy
 
 
+def test_a_data_set_by_its_name(tmp_path: Path) -> None:
+    """The package's digits are the same as their images in a file, at another size and in colour."""
+    digits = build_digits(DigitsOptions()).test
+    stored = (255 * digits.batch(torch.arange(len(digits)))).round().to(torch.uint8)[:, 0]
+    np.savez(tmp_path / "x.npz", images=stored.numpy())
+    data = TinyDataset((3, 6, 6))
+    metric = metric_of(model_of(None, Mean(), data), sets=("digits", f"file={tmp_path / 'x.npz'}"))
+    found = metric.compute([], data)
+    assert found["AUROC −E, digits"] == found["AUROC −E, file"]
+    assert "digits 100, file 100 of" in metric.protocol["against"]
+
+
 def test_others_have_the_levels_of_the_data(tmp_path: Path) -> None:
     """Values between k/16 do not tell, and binary data are compared with binary ones."""
     x = torch.randint(0, 17, (40, *GREY), dtype=torch.uint8)
@@ -225,6 +239,8 @@ def test_a_set_sorted_by_class_is_not_cut_to_its_first_class() -> None:
         (("a=a.npz", "a=b.npz"), RecipeError, "the name a is used twice"),
         (("noise=a.npz",), RecipeError, "by the metric itself too"),
         (("a=gone.npz",), DataError, "gone.npz does not exist"),
+        (("mnist",), DataError, "--ood mnist=PATH"),
+        (("gaussians25",), DataError, "gaussians25 holds vectors"),
         (("a=one.npz",), DataError, "holds 1 image, and ood needs at least 2"),
     ],
 )

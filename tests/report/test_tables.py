@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import pytest
+
+from vaebm_toolkit.cli.tables import print_records
 from vaebm_toolkit.evaluation.records import Record, label
 from vaebm_toolkit.registry import installed
 from vaebm_toolkit.report.tables import metrics
@@ -64,3 +67,14 @@ def test_what_differs_from_the_published_protocol_stands_in_the_name() -> None:
     assert named("score", split="test", samples=1000) == "IS (1,000 samples)"
     assert named("frechet", "classifier", split="test") == "frechet-classifier"
     assert named("precision") == "precision-inception"
+
+
+def test_what_a_figure_is_not_good_for_stands_beside_it(capsys: pytest.CaptureFixture[str]) -> None:
+    a, b = record("a", 2.0, found={"ess": 1.0, "reading": {"frechet": "a bound"}}), record("b", 3.0)
+    m = table(a, b)
+    assert m.differences == []
+    assert m.further == [("how to read it", [("a", "frechet a bound")])]
+    print_records([a, b])
+    said = capsys.readouterr().out
+    assert "a, frechet: a bound" in said
+    assert "ess" not in said

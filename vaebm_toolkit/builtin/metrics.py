@@ -85,7 +85,8 @@ class InceptionOptions:
 @frozen
 class OodOptions:
     sets: tuple[str, ...] = opt(
-        (), "other images, each NAME=PATH of a folder, zip or npz, brought to the data's size and channels"
+        (),
+        "other images, brought to the data's shape: NAME=PATH of a folder, zip or npz, or a data set's NAME",
     )
     examples: int = opt(1000, "examples of the data, and of each other set at most", check=ge(2))
     draws: int = opt(20, "importance weights per example, for log p", check=ge(1))

@@ -8,7 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from vaebm_toolkit.builtin.data.whole import images
+from vaebm_toolkit.builtin.data.whole import held_out, images
+from vaebm_toolkit.builtin.datasets import Channels
 from vaebm_toolkit.builtin.metrics import OodOptions
 from vaebm_toolkit.core import (
     Dataset,
@@ -21,9 +22,10 @@ from vaebm_toolkit.core import (
     rand,
     stream,
 )
-from vaebm_toolkit.errors import DataError, RecipeError, RunError
+from vaebm_toolkit.errors import DataError, RecipeError, RunError, ToolkitError
 from vaebm_toolkit.evaluation.likelihood import importance_weighted
 from vaebm_toolkit.evaluation.roc import auroc
+from vaebm_toolkit.registry import installed
 
 BATCH = 50  # examples at once
 MADE = ("constant", "noise", "interpolated")
@@ -93,7 +95,7 @@ class Ood(Metric):
         return figures
 
     def describe(self, dataset: Dataset, count: int, others: Mapping[str, Split]) -> dict[str, Any]:
-        where = {name: f" of {path}" for name, path in paths(self.options.sets).items()}
+        where = {name: f" of {path}" for name, path in paths(self.options.sets).items() if path}
         said: dict[str, Any] = {
             "examples": count,
             "against": ", ".join(f"{name} {len(s):,}{where.get(name, '')}" for name, s in others.items()),
@@ -182,29 +184,30 @@ def on_grid(split: Split, dataset: Dataset) -> Split:
 
 
 def paths(sets: Iterable[str]) -> dict[str, str]:
-    """NAME -> PATH of each NAME=PATH."""
+    """NAME -> PATH of each NAME=PATH; "" of each data set that is named alone."""
     found: dict[str, str] = {}
     for given in sets:
-        name, _, path = (part.strip() for part in given.partition("="))
-        if not name or not path:
+        name, equals, path = (part.strip() for part in given.partition("="))
+        if not name or not (path or (not equals and name in installed().names("dataset"))):
             raise RecipeError(
-                f"evaluate.ood.sets: {given!r} is not NAME=PATH.",
+                f"evaluate.ood.sets: {given!r} is not NAME=PATH, nor a data set's name.",
                 f"A name, and a folder, zip or npz of images: --ood {name or 'NAME'}={path or 'PATH'}",
             )
         if name in found or name in MADE:
             raise RecipeError(
                 f"evaluate.ood.sets: the name {name} is used twice"
                 + (", by the metric itself too." if name in MADE else "."),
-                f"Give each set a name of its own: --ood {name}-2={path}",
+                f"Give each set a name of its own: --ood {name}-2={path or 'PATH'}",
             )
         found[name] = path
     return found
 
 
-def brought_to(dataset: Dataset) -> tuple[int | None, str]:
+def brought_to(dataset: Dataset) -> tuple[int | None, Channels]:
     """The side that images are brought to, none where the data are not square, and the channels."""
     channels, height, width = dataset.shape
-    return height if height == width else None, {1: "grey", 3: "rgb"}.get(channels, "data")
+    kinds: dict[int, Channels] = {1: "grey", 3: "rgb"}
+    return height if height == width else None, kinds.get(channels, "data")
 
 
 def opened(name: str, path: str, dataset: Dataset) -> Split:
@@ -215,16 +218,29 @@ def opened(name: str, path: str, dataset: Dataset) -> Split:
             f"evaluate.ood.sets: {name} is a set of images, and the data are vectors of {shape[0]} values.",
             "Leave --ood out: vectors are compared with noise and with interpolated data.",
         )
-    found = images(path, *brought_to(dataset))
-    if tuple(found.shape) != shape:
+    found = images(path, *brought_to(dataset)).test if path else of_data_set(name, dataset)
+    theirs = tuple(found.batch(torch.arange(1)).shape[1:])
+    if theirs != shape:
         raise DataError(
-            f"The images of {path} have shape {tuple(found.shape)} and the data {shape}, which is not square "
+            f"The images of {path or name} have shape {theirs} and the data {shape}, which is not square "
             "or neither grey nor rgb: they are not brought to it.",
             "Resize them to that shape first.",
         )
-    if len(found.test) < 2:
+    if len(found) < 2:
         raise DataError(
-            f"{path} holds {len(found.test)} image, and ood needs at least 2.",
+            f"{path or name} holds {len(found)} image, and ood needs at least 2.",
             f"Name a folder, zip or npz with more: --ood {name}=PATH",
         )
-    return found.test
+    return found
+
+
+def of_data_set(name: str, dataset: Dataset) -> Split:
+    """The test split of the data set of that name, brought to the data's size and channels."""
+    size, channels = brought_to(dataset)
+    try:
+        return held_out(name, size, channels)
+    except ToolkitError as e:
+        raise DataError(
+            f"evaluate.ood.sets: the data set {name} by its name alone: {e.message}",
+            f"Say where its images are, in a folder, zip or npz: --ood {name}=PATH",
+        ) from e

@@ -64,7 +64,7 @@ class EvaluateCommand(PartsCommand):
     "--ood",
     multiple=True,
     metavar="NAME=PATH",
-    help="Other images, for the metric ood; as often as you like.",
+    help="Other images, or the NAME of a data set, for the metric ood; as often as you like.",
 )
 @click.option(
     "--out", type=click.Path(path_type=Path), metavar="FILE.json", help="Also write the figures there."

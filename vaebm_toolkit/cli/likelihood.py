@@ -57,6 +57,8 @@ def command(
     \b
     vaebm likelihood runs/0001-mnist
     vaebm likelihood runs/0001-mnist --importance 100 --importance-count 1000
+
+    Of the generator alone. With its energy, log Z and log h: vaebm evaluate RUN --metric likelihood
     """
     warn_of_problems()
     import math

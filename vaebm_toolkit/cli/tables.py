@@ -47,7 +47,7 @@ def print_results(results: Results, run: Path) -> None:
         f"({p['samples']} samples, decoder {p['decoder']}, {chain}seed {p['seed']}, {p['device']}"
         + "".join(f"; {k} {p[k]}" for k in ("temperature", "head temperature", "stretched") if k in p)
         + "".join(
-            f"; {k}: " + ", ".join(f"{a} {b}" for a, b in v.items())
+            f"; {k}: " + ", ".join(f"{a} {b}" for a, b in v.items() if a != "found")
             for k, v in p.items()
             if isinstance(v, dict) and k != "sampler"
         )
@@ -90,6 +90,9 @@ def print_records(found: Sequence[Record]) -> None:
             own = {k: v for k, v in r.protocol.items() if k not in same and k not in hidden}
             if own:
                 click.echo(f"  {title}, {r.model}: {words(own)}")
+        for r in rs:
+            for figure, why in r.reading.items():
+                click.echo(f"  {r.model}, {figure}: {why}")
         if different := differences(rs):
             click.secho(
                 f"warning: {title} was measured in different ways ({', '.join(different)}): its figures "

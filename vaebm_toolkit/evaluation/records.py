@@ -47,6 +47,11 @@ class Record:
         """The protocol without what has no effect on the figures."""
         return {k: v for k, v in self.protocol.items() if k not in WITHOUT_EFFECT}
 
+    @property
+    def reading(self) -> dict[str, str]:
+        """Figure -> what it is not good for, as the metric found."""
+        return dict(self.protocol.get("found", {}).get("reading", {}))
+
 
 def record(
     model: str, metric: str, features: str, found: Mapping[str, float], protocol: Mapping[str, Any]

@@ -64,6 +64,8 @@ def table(metric: str, features: str, rows: Sequence[tuple[str, Record]], regist
             serious.append((key, told))
         else:
             further.append((key, told))
+    if readings := [(name, words(r.reading)) for name, r in rows if r.reading]:
+        further.append(("how to read it", readings))
     title = metric + (f", {features}" if features else "")
     return Metric(title, summary(metric, registry), columns, labelled, common, serious, further)
 

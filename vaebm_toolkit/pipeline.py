@@ -43,10 +43,12 @@ class Pipeline:
         self.seed = run.recipe.run.seed
 
     def work(self) -> Results | None:
-        """Everything; None where the recipe asks for no samples.
+        """Everything; None where the recipe asks for no samples."""
+        self.stages()
+        return self.evaluation()
 
-        Over several ranks both stages are trained by all of them, and rank 0 does the rest.
-        """
+    def stages(self) -> None:
+        """Train both stages; over several ranks, by all of them."""
         use_threads(self.recipe.run.threads)
         self.describe()
         dataset = self.dataset
@@ -58,9 +60,10 @@ class Pipeline:
             )  # fmt: skip
         generator = self.generator_stage(dataset)
         self.energy_stage(dataset, generator)
-        if not self.recipe.evaluate.samples or ranks.rank() > 0:
-            return None
-        return self.results(dataset)
+
+    def evaluation(self) -> Results | None:
+        """The recipe's own; by one process. None where the recipe asks for no samples."""
+        return self.results(self.dataset) if self.recipe.evaluate.samples else None
 
     def describe(self) -> None:
         """The choices that decide a run, and what follows from them."""

@@ -131,7 +131,7 @@ def fit(
             if interrupted and reason is None:
                 raise Interrupted(
                     f"Stopped at step {step} of stage {stage}; nothing is lost.",
-                    f"Continue: vaebm run --resume {quoted(run.path)}",
+                    f"Continue: vaebm run --resume {quoted(run.path)}{on_devices()}",
                 )
     if reason is not None:
         at = step
@@ -196,6 +196,11 @@ def save(checkpoints: Checkpoints, step: int, trainer: Trainer) -> None:
     state = trainer.state_dict()
     if ranks.rank() == 0:
         checkpoints.save(step, state)
+
+
+def on_devices() -> str:
+    """The flag for as many processes as there are now."""
+    return f" --devices {ranks.world()}" if ranks.world() > 1 else ""
 
 
 def mean_metrics(metrics: dict[str, float]) -> dict[str, float]:

@@ -16,7 +16,7 @@ from vaebm_toolkit.core.batch_norm import synchronised
 from vaebm_toolkit.registry import installed, load_factory
 from vaebm_toolkit.training.fit import take_step
 
-from .group import together
+from .group import default_dtype, together
 
 WORLDS = (2, 4)
 ROWS, STEPS = 8, 3
@@ -148,8 +148,8 @@ def everything() -> dict[str, dict[str, Any]]:
 
 @pytest.fixture(scope="module")
 def single() -> dict[str, dict[str, Any]]:
-    torch.set_default_dtype(torch.float64)
-    return everything()
+    with default_dtype(torch.float64):
+        return everything()
 
 
 @pytest.mark.parametrize("world", WORLDS)

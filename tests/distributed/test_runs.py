@@ -23,7 +23,7 @@ from vaebm_toolkit.training.rundir import RunDirectory, read_log
 from vaebm_toolkit.training.shards import SHARDS, Shards
 
 from ..reliability.conftest import Silent, tables
-from .group import together
+from .group import default_dtype, together
 
 STOP = 6
 """the step of the second stage at which one rank is asked to stop"""
@@ -37,7 +37,8 @@ def dtype() -> torch.dtype:
 @pytest.fixture(scope="module", autouse=True)
 def imported() -> None:
     """What runs import, before processes are forked that would each do so."""
-    prepare(recipes.resolve(tables(), installed()))
+    with default_dtype(torch.float32):
+        prepare(recipes.resolve(tables(), installed()))
 
 
 class Asked(Silent):
@@ -93,9 +94,9 @@ def same(a: Mapping[str, torch.Tensor], b: Mapping[str, torch.Tensor]) -> bool:
 @pytest.fixture(scope="module")
 def stopped(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run on two processes, stopped in the second stage."""
-    torch.set_default_dtype(torch.float32)
     path = tmp_path_factory.mktemp("stopped") / "run"
-    said = together(2, work, path, True)
+    with default_dtype(torch.float32):
+        said = together(2, work, path, True)
     assert [f"Stopped at step {STOP}" in s["stopped"] for s in said] == [True, True]
     assert f"vaebm run --resume {path} --devices 2" in said[0]["stopped"]
     return path
@@ -104,9 +105,9 @@ def stopped(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[dict[str, Any]]]:
     """The same run, not stopped."""
-    torch.set_default_dtype(torch.float32)
     path = tmp_path_factory.mktemp("whole") / "run"
-    return path, together(2, work, path)
+    with default_dtype(torch.float32):
+        return path, together(2, work, path)
 
 
 def test_ranks_end_equal_though_they_draw_differently(whole: tuple[Path, list[dict[str, Any]]]) -> None:

@@ -17,10 +17,11 @@ from vaebm_toolkit.building import (
     build_sampler,
     build_trainer,
 )
-from vaebm_toolkit.core import Autoencoder, Dataset
+from vaebm_toolkit.core import Autoencoder, Dataset, Trainer, ranks
+from vaebm_toolkit.core.batch_norm import synchronised
 from vaebm_toolkit.errors import RecipeError, quoted
 from vaebm_toolkit.pipeline import plan
-from vaebm_toolkit.recipe import Recipe
+from vaebm_toolkit.recipe import Recipe, Table, resolve
 from vaebm_toolkit.registry import Registry
 from vaebm_toolkit.trained import load
 from vaebm_toolkit.training.device import use_threads
@@ -52,12 +53,14 @@ def begin(
     if energy_from is not None:
         energy = RunDirectory.open(energy_from, registry)
         weights = None if networks is None else networks["generator"]
-        trainer, start = starting_trainer(recipe, dataset, energy, weights)
+        with ranks.alone():
+            trainer, start = starting_trainer(recipe, dataset, energy, weights)
     with RunDirectory.being_made(out, recipe, command) as run:
         if source is not None and networks is not None:
             run.finish("pretrain", networks, {"from": str(source.path.resolve()), "stopped": None})
         if energy is not None and trainer is not None:
-            moved = begin_at(run, trainer, start)
+            with ranks.alone():
+                moved = begin_at(run, trainer, start)
             what = "its optimiser goes on" if moved else "with a new optimiser"
             told(f"energy of {energy.path} from training step {start.step}, {what}")
     return dataset, run
@@ -67,6 +70,29 @@ def go_on(path: Path, registry: Registry) -> tuple[Dataset, RunDirectory]:
     """The data and the directory of a run to continue."""
     run = RunDirectory.open(path, registry)
     return prepare(run.recipe, finished=[stage for stage in STAGES if run.done(stage)]), run
+
+
+def everywhere(
+    make: Callable[[], tuple[Dataset, RunDirectory]] | None, registry: Registry
+) -> tuple[Dataset, RunDirectory]:
+    """The data and the run that `make` gives, on every rank: rank 0 makes them, the others follow.
+
+    They need no file of the run: its recipe comes from rank 0, and what is trained comes later.
+    """
+    found = None if make is None or ranks.rank() > 0 else make()
+    if found is not None and ranks.world() == 1:
+        return found
+    path, tables = ranks.from_first(lambda: describe(found))
+    if found is not None:
+        return found
+    recipe = resolve(tables, registry)
+    return build_dataset(recipe), RunDirectory(Path(path), recipe)
+
+
+def describe(found: tuple[Dataset, RunDirectory] | None) -> tuple[str, dict[str, Table]]:
+    """Path and recipe of the run of rank 0."""
+    assert found is not None, "rank 0 makes the run"
+    return str(found[1].path), found[1].recipe.tables()
 
 
 def prepare(
@@ -107,10 +133,21 @@ def prepare(
             load(parts["generator"], networks, "generator", source, assign=True)
         for stage, table in STAGES.items():
             if table in recipe.parts and stage not in finished:
-                build_trainer(recipe, table, plan(recipe, stage, dataset)[1], parts)
+                check_ranks(build_trainer(recipe, table, plan(recipe, stage, dataset)[1], parts))
+        if parts["buffer"] is not None and "train" not in finished:
+            parts["buffer"].shard(ranks.rank(), ranks.world())
     if "pretrain" in recipe.parts and isinstance(parts["generator"], Autoencoder):
         parts["generator"].check_data(dataset.train.batch(torch.arange(min(64, len(dataset.train)))))
     use_threads(recipe.run.threads)  # a metric may fit something of its own
     if recipe.evaluate.samples:
         list(build_metrics(recipe.measured, dataset))  # each looks at the data
     return dataset
+
+
+def check_ranks(trainer: Trainer) -> None:
+    """RecipeError unless the networks can be trained on as many ranks as there are."""
+    try:
+        with synchronised(trainer.players.values()):
+            pass
+    except TypeError as e:
+        raise RecipeError(f"{e}, and here are {ranks.world()}.", "Run it in one process.") from e

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from vaebm_toolkit.building import build_buffer, build_energy, build_generator, build_sampler, build_trainer
-from vaebm_toolkit.core import Dataset, Generator, Horizon, Metric, stream
+from vaebm_toolkit.core import Dataset, Generator, Horizon, Metric, ranks, stream
 from vaebm_toolkit.errors import quoted
 from vaebm_toolkit.options import derived_values
 from vaebm_toolkit.recipe import Recipe
@@ -20,6 +20,7 @@ from vaebm_toolkit.training.device import use_threads
 from vaebm_toolkit.training.files import write_json
 from vaebm_toolkit.training.fit import Interrupted, Reporter, fit, horizon_of
 from vaebm_toolkit.training.rundir import DATA, STAGES, RunDirectory
+from vaebm_toolkit.training.shards import Shards
 
 
 class Pipeline:
@@ -43,19 +44,26 @@ class Pipeline:
 
     def work(self) -> Results | None:
         """Everything; None where the recipe asks for no samples."""
+        self.stages()
+        return self.evaluation()
+
+    def stages(self) -> None:
+        """Train both stages; over several ranks, by all of them."""
         use_threads(self.recipe.run.threads)
         self.describe()
         dataset = self.dataset
-        write_json(
-            self.run.path / DATA,
-            {"shape": list(dataset.shape), "bounds": dataset.bounds, "train": len(dataset.train),
-             "test": len(dataset.test)},
-        )  # fmt: skip
+        if ranks.rank() == 0:
+            write_json(
+                self.run.path / DATA,
+                {"shape": list(dataset.shape), "bounds": dataset.bounds, "train": len(dataset.train),
+                 "test": len(dataset.test)},
+            )  # fmt: skip
         generator = self.generator_stage(dataset)
         self.energy_stage(dataset, generator)
-        if not self.recipe.evaluate.samples:
-            return None
-        return self.results(dataset)
+
+    def evaluation(self) -> Results | None:
+        """The recipe's own; by one process. None where the recipe asks for no samples."""
+        return self.results(self.dataset) if self.recipe.evaluate.samples else None
 
     def describe(self) -> None:
         """The choices that decide a run, and what follows from them."""
@@ -73,7 +81,7 @@ class Pipeline:
         if generator is None:
             return None
         generator.to(self.device)
-        if self.run.done("pretrain") is None:
+        if not self.done("pretrain"):
             outcome = self.train("pretrain", dataset, {"generator": generator})
             if outcome.diverged:
                 raise Diverged(
@@ -81,20 +89,26 @@ class Pipeline:
                     "Start again with a smaller --pretrain.lr, or go on with what is there: "
                     f"vaebm run --generator-from {quoted(self.run.path)}",
                 )
-        load(generator, self.run.networks("pretrain"), "generator", self.run.path)
+        networks = ranks.from_first(lambda: self.run.networks("pretrain"))
+        load(generator, networks, "generator", self.run.path)
         return generator.eval()
 
+    def done(self, stage: str) -> bool:
+        """Whether the stage has ended, as rank 0 sees it."""
+        return ranks.from_first(lambda: self.run.done(stage) is not None)
+
     def energy_stage(self, dataset: Dataset, generator: Generator | None) -> None:
-        if "trainer" not in self.recipe.parts or self.run.done("train") is not None:
+        if "trainer" not in self.recipe.parts or self.done("train"):
             return
         with seeded(self.seed, "energy"):
             energy = build_energy(self.recipe, dataset.shape)
+        buffer = build_buffer(self.recipe)
         parts = {
             "dataset": dataset,
             "generator": generator,
             "energy": None if energy is None else energy.to(self.device),
             "sampler": build_sampler(self.recipe, "sampler", dataset.bounds),
-            "buffer": build_buffer(self.recipe),
+            "buffer": None if buffer is None else Shards(buffer, self.run.path),
         }
         self.train("train", dataset, parts)
 

@@ -10,7 +10,7 @@ from torch import Tensor
 from vaebm_toolkit import RecipeError
 from vaebm_toolkit.builtin.contrast import ContrastTrainer
 from vaebm_toolkit.builtin.trainers import VaebmExactOptions
-from vaebm_toolkit.core import EnergyFunction, Generator, Horizon, Sampler, State, standard_normal
+from vaebm_toolkit.core import EnergyFunction, Generator, Horizon, Sampler, State, ranks, standard_normal
 
 DIMENSIONS = 16  # beyond, next to all weight falls on a few of some thousand draws
 
@@ -40,6 +40,12 @@ class ExactTrainer(ContrastTrainer):
                 f"trainer: vaebm-exact weighs samples of the generator, which works for data of at most "
                 f"{DIMENSIONS} values, and these have {size}.",
                 "Train against chains: --trainer vaebm",
+            )
+        if ranks.world() > 1:
+            raise RecipeError(
+                "trainer: the weights of vaebm-exact are shares of all draws, which "
+                f"{ranks.world()} processes do not have together.",
+                "Run it in one process, without --devices.",
             )
         super().__init__(options, horizon, generator, energy, sampler, None)
 

@@ -18,6 +18,7 @@ from vaebm_toolkit.core import (
     SpectralPenalty,
     Trainer,
     Update,
+    ranks,
     set_lr,
     warmup_cosine,
 )
@@ -112,12 +113,13 @@ def balance(kl: Tensor, sizes: list[int]) -> Tensor:
     """Coefficients c_g of the groups' KL terms, (G,), mean 1, detached (NVAE, appendix A).
 
     c_g ∝ (E|KL_g| + 0.01) / a_g with a_g = (size_g / smallest size) / groups of that size,
-    relative to the smallest a: groups far from their share of information are pushed less.
+    relative to the smallest a: groups far from their share of information are pushed less. E is the
+    mean over the batch, that of all ranks.
 
     kl: (B, G) nats; sizes: H·W per group.
     """
     share = torch.tensor([s / min(sizes) / sizes.count(s) for s in sizes], dtype=kl.dtype, device=kl.device)
     share = share / share.min()
-    magnitude = kl.detach().abs().mean(0) + 0.01
+    magnitude = ranks.mean(kl.detach().abs().mean(0)) + 0.01
     weights = magnitude / share * magnitude.sum()
     return weights / weights.mean()

@@ -9,6 +9,7 @@ import sys
 import click
 
 from vaebm_toolkit import __version__
+from vaebm_toolkit.cli.devices import LOST, speaks
 from vaebm_toolkit.discovery import FILES
 from vaebm_toolkit.errors import ToolkitError
 
@@ -96,9 +97,12 @@ def main() -> None:
     except click.exceptions.Exit as e:
         sys.exit(e.exit_code)
     except click.ClickException as e:
-        e.show()
+        if speaks():
+            e.show()
         sys.exit(e.exit_code)
     except ToolkitError as e:
+        if not speaks():
+            sys.exit(LOST)
         click.secho("error: ", fg="red", bold=True, nl=False, err=True)
         click.echo(str(e), err=True)
         sys.exit(e.exit_code)

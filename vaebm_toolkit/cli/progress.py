@@ -27,6 +27,12 @@ class Quiet:
         click.echo(f"warning: {text}", err=True)
 
 
+class Silent(Quiet):
+    """Nothing: another process of the job tells."""
+
+    def warn(self, text: str) -> None: ...
+
+
 class Plain(Quiet):
     """One line every few seconds, for logs and pipes."""
 

@@ -13,13 +13,22 @@ import click
 
 from vaebm_toolkit import recipe as recipes
 from vaebm_toolkit.cli import plugin_option, warn_of_problems
+from vaebm_toolkit.cli.devices import (
+    devices_option,
+    going_on,
+    joined,
+    launch,
+    launched,
+    leads,
+    telling_lost_ranks,
+)
 from vaebm_toolkit.cli.parts import PartOption, PartsCommand, flag, part_flag, tables_of
-from vaebm_toolkit.cli.progress import reporter
+from vaebm_toolkit.cli.progress import Silent, reporter
 from vaebm_toolkit.errors import RecipeError, ToolkitError, quoted
 from vaebm_toolkit.options import slots
 from vaebm_toolkit.registry import Registry, installed
 
-FIXED_BY_RESUME = {"resume", "device", "quiet"}
+FIXED_BY_RESUME = {"resume", "device", "devices", "quiet"}
 
 
 @click.command(
@@ -62,8 +71,11 @@ FIXED_BY_RESUME = {"resume", "device", "quiet"}
 @click.option(
     "--device", default="auto", show_default=True, help="cpu, cuda, cuda:1, …; auto: CUDA if there is one."
 )
+@devices_option
 @click.option("--precision", type=click.Choice(["fp32", "bf16"]), help="bf16: autocast, float32 state.")
-@click.option("--threads", type=click.IntRange(1), help="CPU threads; by default the recipe's.")
+@click.option(
+    "--threads", type=click.IntRange(1), help="CPU threads of each process; by default the recipe's."
+)
 @click.option("--tensorboard", is_flag=True, help="Also write TensorBoard event files.")
 @click.option("--dry-run", is_flag=True, help="Print the resolved recipe, parameters and memory; do nothing.")
 @click.option("--quiet", "-q", is_flag=True, help="Only the result and warnings.")
@@ -78,10 +90,16 @@ def command(ctx: click.Context, /, **given: Any) -> None:
     vaebm run --recipe vaebm-cifar10 --dry-run            what a published setting would cost
     """
     registry = installed()
+    if not leads():
+        execute(None, registry, given)
+        return
     if not given["quiet"]:
         warn_of_problems()
     if given["resume"] is not None:
         refuse_changes(ctx, given["resume"])
+        if apart(given):
+            launch(given["devices"], given["device"], None, going_on(given["resume"], given["devices"]))
+            return
         from vaebm_toolkit.launch import go_on
 
         execute(lambda: go_on(given["resume"], registry), registry, given)
@@ -97,7 +115,20 @@ def command(ctx: click.Context, /, **given: Any) -> None:
         choose_device(given["device"])
         click.echo(recipes.dumps(recipe.tables(), header=describe(recipe)))
         return
+    if apart(given):
+        from vaebm_toolkit.training.rundir import RunDirectory
+
+        out = where(recipe, given)
+        RunDirectory.refuse_taken(out)
+        go_on = going_on(out, given["devices"])
+        launch(given["devices"], given["device"], None if given["out"] else out, go_on)
+        return
     execute(lambda: new_run(recipe, registry, given), registry, given)
+
+
+def apart(given: dict[str, Any]) -> bool:
+    """Whether other processes are to do the work, one for each of several devices."""
+    return (given["devices"] or 1) > 1 and not launched()
 
 
 def refuse_unused(ctx: click.Context, tables: dict[str, Any], registry: Registry) -> None:
@@ -204,12 +235,11 @@ def refuse_changes(ctx: click.Context, run: Path) -> None:
 def new_run(recipe: recipes.Recipe, registry: Registry, given: dict[str, Any]) -> tuple[Any, Any]:
     """The data and the directory of the run that the flags ask for."""
     from vaebm_toolkit.launch import begin
-    from vaebm_toolkit.training.rundir import next_path
 
     return begin(
         recipe,
         registry,
-        given["out"] or next_path(Path("runs"), recipe.parts["dataset"].name),
+        where(recipe, given),
         sys.argv,
         generator_from=given["generator_from"],
         energy_from=given["energy_from"],
@@ -217,16 +247,30 @@ def new_run(recipe: recipes.Recipe, registry: Registry, given: dict[str, Any]) -
     )
 
 
-def execute(make: Callable[[], tuple[Any, Any]], registry: Registry, given: dict[str, Any]) -> None:
-    """Run the pipeline; Ctrl-C and SIGTERM write a checkpoint before they end it."""
-    from vaebm_toolkit.pipeline import Pipeline
-    from vaebm_toolkit.training.device import choose_device
+def where(recipe: recipes.Recipe, given: dict[str, Any]) -> Path:
+    """The new run's directory."""
+    from vaebm_toolkit.training.rundir import next_path
 
-    device = choose_device(given["device"])
-    show = reporter(given["quiet"])
+    chosen: Path | None = given["out"]
+    return chosen or next_path(Path("runs"), recipe.parts["dataset"].name)
+
+
+def execute(make: Callable[[], tuple[Any, Any]] | None, registry: Registry, given: dict[str, Any]) -> None:
+    """Run the pipeline; Ctrl-C and SIGTERM write a checkpoint before they end it.
+
+    make: the data and the run; None in the processes of a job that follow its first.
+    """
+    from vaebm_toolkit.launch import everywhere
+    from vaebm_toolkit.pipeline import Pipeline
+    from vaebm_toolkit.training.processes import leave
+
+    show = reporter(given["quiet"]) if leads() else Silent()
     stop = threading.Event()
 
     def ask_to_stop(*_: object) -> None:
+        if launched():  # torch's launcher sends one signal for each that it gets, and one where a rank ends
+            stop.set()
+            return
         if stop.is_set():
             raise KeyboardInterrupt
         stop.set()
@@ -234,15 +278,30 @@ def execute(make: Callable[[], tuple[Any, Any]], registry: Registry, given: dict
 
     for s in (signal.SIGINT, signal.SIGTERM):
         signal.signal(s, ask_to_stop)
-    dataset, run = make()
-    run.lock()
-    try:
-        results = Pipeline(run, dataset, registry, show, device, stop).work()
-    except KeyboardInterrupt:
-        raise ToolkitError("Stopped at once.", f"Continue: vaebm run --resume {quoted(run.path)}") from None
-    finally:
-        show.end()
-        run.close()
+    made: list[Path] = []
+
+    def again() -> str:
+        return going_on(made[0], None) if made else "Start it again."
+
+    with telling_lost_ranks(again, stop), joined(given["device"]) as device:
+        dataset, run = everywhere(make, registry)
+        made.append(run.path)
+        if leads():
+            run.lock()
+        pipeline = Pipeline(run, dataset, registry, show, device, stop)
+        try:
+            pipeline.stages()
+            leave()
+            if not leads():
+                return
+            results = pipeline.evaluation()
+        except KeyboardInterrupt:
+            raise ToolkitError(
+                "Stopped at once.", f"Continue: vaebm run --resume {quoted(run.path)}"
+            ) from None
+        finally:
+            show.end()
+            run.close()
     if results is None:
         click.echo("No samples, no table: evaluate.samples is 0.")
     else:

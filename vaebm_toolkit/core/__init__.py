@@ -1,5 +1,6 @@
 """The mathematics. Imports torch and nothing of the toolkit outside `core`."""
 
+from vaebm_toolkit.core import ranks
 from vaebm_toolkit.core.chain import prior_jumps, run_chain, value_and_grad
 from vaebm_toolkit.core.densities import (
     data_density,
@@ -87,6 +88,7 @@ __all__ = [
     "rand",
     "randn",
     "randn_like",
+    "ranks",
     "run_chain",
     "set_lr",
     "spherical",

@@ -229,6 +229,21 @@ class Buffer(ABC):
     @abstractmethod
     def load_state_dict(self, state: Mapping[str, Any]) -> None: ...
 
+    def shard(self, rank: int, world: int) -> Buffer:
+        """The part of this buffer, holding nothing yet, that one of `world` ranks keeps.
+
+        Raises what the user should read where it cannot be divided. Default: itself, so that each rank
+        has a whole one.
+        """
+        return self
+
+    def redistributed(self, states: Sequence[Mapping[str, Any]], world: int) -> list[dict[str, Any]]:
+        """The states of all shards, as those of `world` shards that hold the same chains.
+
+        A run is resumed on another number of ranks by it. Default: not defined.
+        """
+        raise NotImplementedError(f"{type(self).__name__} cannot be divided among another number of ranks")
+
 
 class Update(NamedTuple):
     """One loss, the player whose weights it moves, and what to log."""
@@ -271,7 +286,11 @@ class Trainer(ABC):
         return self.players
 
     def extra_state(self) -> dict[str, Any]:
-        """State beyond players and optimisers: buffers, averages, power-iteration vectors."""
+        """State beyond players and optimisers: buffers, averages, power-iteration vectors.
+
+        On several ranks all call it, and what rank 0 returns is kept for all of them: what differs
+        between ranks belongs into a `Buffer`, or is brought together here (`core.ranks`).
+        """
         return {}
 
     def load_extra_state(self, state: Mapping[str, Any]) -> None:

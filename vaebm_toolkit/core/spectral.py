@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from vaebm_toolkit.core import ranks
 from vaebm_toolkit.core.layers import NormalisedConv2d
 from vaebm_toolkit.core.rng import stream
 
@@ -19,6 +21,10 @@ class SpectralPenalty:
     Power iteration on persistent vectors, `iterations` per call and `warmup` at the first,
     stacked over matrices of equal shape; the gradient flows through the weight only
     (NVAE, section 3.2; VAEBM, appendix E). Linear layers are not counted.
+
+    Over several ranks it is computed once: each has some of the shapes, and returns as many times its
+    part as there are ranks, so that the mean over the ranks, which is taken of gradients and of what is
+    logged, is the whole.
     """
 
     def __init__(self, module: nn.Module, iterations: int = 4, warmup: int = 40, seed: int = 0) -> None:
@@ -27,22 +33,38 @@ class SpectralPenalty:
         self.left: dict[str, Tensor] = {}
         self.right: dict[str, Tensor] = {}
 
-    def matrices(self) -> dict[str, Tensor]:
-        """Shape -> (n, C_out, C_in·k²), in module order within a shape."""
+    def matrices(self, shapes: Collection[str] | None = None) -> dict[str, Tensor]:
+        """Shape -> (n, C_out, C_in·k²), in module order within a shape; of all shapes, or of some."""
         by_shape: dict[str, list[Tensor]] = {}
         for conv in self.convolutions:
+            if shapes is not None and shape_of(conv) not in shapes:
+                continue
             weight = conv.normalised_weight() if isinstance(conv, NormalisedConv2d) else conv.weight
-            matrix = weight.flatten(1)
-            by_shape.setdefault("x".join(map(str, matrix.shape)), []).append(matrix)
+            by_shape.setdefault(shape_of(conv), []).append(weight.flatten(1))
         return {shape: torch.stack(ms) for shape, ms in by_shape.items()}
 
     def __call__(self) -> Tensor:
         """The penalty, a scalar; 0 for a network without convolutions."""
         total = torch.zeros(())
-        for shape, w in self.matrices().items():
+        for shape, w in self.matrices(self.mine()).items():
             u, v = self.singular_vectors(shape, w.detach())
             total = total + torch.einsum("ni,nij,nj->", u, w, v)
-        return total
+        return ranks.world() * total
+
+    def mine(self) -> set[str]:
+        """The shapes that are this rank's: the costliest first, each to the rank that has least to do."""
+        costs: dict[str, int] = {}
+        for conv in self.convolutions:
+            rows, columns = sides(conv)
+            costs[shape_of(conv)] = costs.get(shape_of(conv), 0) + rows * columns
+        load = [0] * ranks.world()
+        chosen = set()
+        for shape in sorted(costs, key=lambda s: (-costs[s], s)):
+            least = load.index(min(load))
+            load[least] += costs[shape]
+            if least == ranks.rank():
+                chosen.add(shape)
+        return chosen
 
     @torch.no_grad()
     def singular_vectors(self, shape: str, w: Tensor) -> tuple[Tensor, Tensor]:
@@ -60,10 +82,27 @@ class SpectralPenalty:
         return unit(torch.randn(w.shape[:2], generator=rng, dtype=w.dtype).to(w.device))
 
     def state_dict(self) -> dict[str, Any]:
-        return {"left": dict(self.left), "right": dict(self.right)}
+        """The vectors of all shapes. Of several ranks together: each has to call it."""
+        found: dict[str, Any] = {"left": {}, "right": {}}
+        for part in ranks.gathered({"left": dict(self.left), "right": dict(self.right)}):
+            for side, vectors in part.items():
+                found[side].update(vectors)
+        return found
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        self.left, self.right = dict(state["left"]), dict(state["right"])
+        mine = self.mine()
+        self.left = {shape: u for shape, u in state["left"].items() if shape in mine}
+        self.right = {shape: v for shape, v in state["right"].items() if shape in mine}
+
+
+def sides(conv: nn.Conv2d) -> tuple[int, int]:
+    """C_out and C_in·k² of its matrix, by its settings: not every kind has a `weight`."""
+    return conv.out_channels, conv.in_channels // conv.groups * math.prod(conv.kernel_size)
+
+
+def shape_of(conv: nn.Conv2d) -> str:
+    """The name of its matrix's shape, C_out x C_in·k²."""
+    return "x".join(map(str, sides(conv)))
 
 
 def unit(x: Tensor) -> Tensor:

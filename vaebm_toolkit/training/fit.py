@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import math
 import threading
 import time
-from collections.abc import Iterator, Mapping
-from typing import NamedTuple, Protocol
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager
+from functools import partial
+from typing import Any, NamedTuple, Protocol
 
 import torch
 from torch import Tensor
 
-from vaebm_toolkit.core import Horizon, Trainer, stream
+from vaebm_toolkit.core import Horizon, Trainer, ranks, stream
+from vaebm_toolkit.core.batch_norm import synchronised
 from vaebm_toolkit.errors import RunError, ToolkitError, quoted
 from vaebm_toolkit.recipe import StageOptions
 from vaebm_toolkit.registry import Registry
@@ -19,6 +23,9 @@ from vaebm_toolkit.training.checkpoint import Checkpoints
 from vaebm_toolkit.training.device import autocast
 from vaebm_toolkit.training.health import complaint, non_finite_weights
 from vaebm_toolkit.training.rundir import RunDirectory
+
+Precision = Callable[[], AbstractContextManager[Any]]
+"""What the forward pass is computed in."""
 
 
 class Reporter(Protocol):
@@ -70,8 +77,12 @@ def fit(
 
     Step k draws its batch and its noise from streams named after k, so a resumed stage
     repeats an uninterrupted one bit for bit on the CPU.
+
+    On several ranks all call it: each computes the losses of its own rows, gradients are averaged
+    (`core.ranks` says why by hand), and rank 0 alone reads and writes the run. What decides where the
+    stage ends is the same everywhere: figures are means over the ranks, and any rank may ask to stop.
     """
-    seed, precision = run.recipe.run.seed, run.recipe.run.precision
+    seed, precision = run.recipe.run.seed, partial(autocast, device, run.recipe.run.precision)
     checkpoints = run.checkpoints(stage)
     step = resume(checkpoints, trainer, reporter)
     if step is None:
@@ -79,58 +90,49 @@ def fit(
         def first() -> Iterator[Tensor]:
             yield from (batches(k).to(device) for k in range(horizon.steps_per_epoch))
 
-        trainer.prepare(first(), stream(seed, stage, "prepare", device=device))
+        with ranks.alone():  # each rank sees whole batches, and so all find what one process finds
+            trainer.prepare(first(), stream(seed, stage, "prepare", device=device))
+        ranks.share_weights([*trainer.players.values(), *trainer.networks().values()])
         step = 0
-        checkpoints.save(step, trainer.state_dict())
-    run.start_log(stage, step)
+        save(checkpoints, step, trainer)
+    leads = ranks.rank() == 0
+    if leads:
+        run.start_log(stage, step)
     reporter.stage(stage, step, horizon.steps)
-    optimizers = trainer.optimizers()
     asked: str | None = None  # a logger's reason to stop: the stage ends where it is
     reason: str | None = None  # a sign of divergence: the stage goes back
     clock, clock_step = time.perf_counter(), step
-    while step < horizon.steps and reason is None and asked is None:
-        last = step + 1 == horizon.steps
-        logged = (step + 1) % settings.log_every == 0 or last
-        kept = (step + 1) % settings.checkpoint_every == 0 or last
-        x = batches(step).to(device, non_blocking=True)
-        found: dict[str, Tensor] = {}
-        updates = trainer.updates(x, step, stream(seed, stage, "noise", step, device=device))
-        while True:
-            with autocast(device, precision):
-                update = next(updates, None)
-            if update is None:
-                break
-            optimizer = optimizers[update.player]
-            optimizer.zero_grad(set_to_none=True)
-            update.loss.backward()
+    with synchronised(trainer.players.values()):
+        while step < horizon.steps and reason is None and asked is None:
+            last = step + 1 == horizon.steps
+            logged = (step + 1) % settings.log_every == 0 or last
+            kept = (step + 1) % settings.checkpoint_every == 0 or last
+            x = batches(step).to(device, non_blocking=True)
+            rng = stream(seed, stage, "noise", step, *ranks.path(), device=device)
+            found = take_step(trainer, x, step, rng, precision, logged or kept)
+            step += 1
+            reporter.step(step)
             if logged or kept:
-                grads = [p.grad for p in trainer.players[update.player].parameters() if p.grad is not None]
-                found[f"{update.player}_grad_norm"] = torch.nn.utils.get_total_norm(grads)
-                found[f"{update.player}_loss"] = update.loss.detach()
-                found.update({k: v.detach() for k, v in update.metrics.items()})
-            optimizer.step()
-        step += 1
-        reporter.step(step)
-        if logged or kept:
-            metrics = {k: float(v) for k, v in found.items()}
-            reason = complaint(metrics, run.recipe.health)
-            if logged:
-                now = time.perf_counter()
-                metrics["seconds_per_step"] = (now - clock) / (step - clock_step)
-                clock, clock_step = now, step
-                run.log(step, metrics)
-                reporter.metrics(step, metrics)
-                asked = first_reason(registry, run, step, metrics, reporter)
-        interrupted = stop is not None and stop.is_set() and step < horizon.steps
-        if (kept or asked or interrupted) and reason is None:
-            reason = non_finite_weights(trainer.players)
-            if reason is None:
-                checkpoints.save(step, trainer.state_dict())
-        if interrupted and reason is None:
-            raise Interrupted(
-                f"Stopped at step {step} of stage {stage}; nothing is lost.",
-                f"Continue: vaebm run --resume {quoted(run.path)}",
-            )
+                metrics = mean_metrics({k: float(v) for k, v in found.items()})
+                reason = complaint(metrics, run.recipe.health)
+                if logged:
+                    now = time.perf_counter()
+                    metrics["seconds_per_step"] = (now - clock) / (step - clock_step)
+                    clock, clock_step = now, step
+                    if leads:
+                        run.log(step, metrics)
+                    reporter.metrics(step, metrics)
+                    asked = ranks.from_first(partial(first_reason, registry, run, step, metrics, reporter))
+            interrupted = ranks.any_of(stop is not None and stop.is_set()) and step < horizon.steps
+            if (kept or asked or interrupted) and reason is None:
+                reason = non_finite_weights(trainer.players)
+                if reason is None:
+                    save(checkpoints, step, trainer)
+            if interrupted and reason is None:
+                raise Interrupted(
+                    f"Stopped at step {step} of stage {stage}; nothing is lost.",
+                    f"Continue: vaebm run --resume {quoted(run.path)}{on_devices()}",
+                )
     if reason is not None:
         at = step
         back = resume(checkpoints, trainer, reporter)
@@ -141,19 +143,45 @@ def fit(
     stopped = reason or asked
     if stopped is not None:
         reporter.warn(f"stage {stage} stopped: {stopped}.")
-    trainer.finish(stream(seed, stage, "finish", device=device))
-    run.finish(
-        stage,
-        {name: module.state_dict() for name, module in trainer.networks().items()},
-        {"step": step, "steps": horizon.steps, "stopped": stopped, "diverged": reason is not None},
-    )
+    with ranks.alone():  # the same stream on every rank
+        trainer.finish(stream(seed, stage, "finish", device=device))
+    if leads:
+        run.finish(
+            stage,
+            {name: module.state_dict() for name, module in trainer.networks().items()},
+            {"step": step, "steps": horizon.steps, "stopped": stopped, "diverged": reason is not None},
+        )
     run.close()
     return Outcome(step, stopped, reason is not None)
 
 
+def take_step(
+    trainer: Trainer, x: Tensor, step: int, rng: torch.Generator, precision: Precision, measured: bool
+) -> dict[str, Tensor]:
+    """Move each player by each of the step's losses, in their order; with `measured`, what to log."""
+    optimizers = trainer.optimizers()
+    found: dict[str, Tensor] = {}
+    updates = trainer.updates(x, step, rng)
+    while True:
+        with precision():
+            update = next(updates, None)
+        if update is None:
+            return found
+        weights = list(trainer.players[update.player].parameters())
+        optimizers[update.player].zero_grad(set_to_none=True)
+        update.loss.backward()
+        ranks.average_gradients(weights)
+        if measured:
+            grads = [p.grad for p in weights if p.grad is not None]
+            found[f"{update.player}_grad_norm"] = torch.nn.utils.get_total_norm(grads)
+            found[f"{update.player}_loss"] = update.loss.detach()
+            found.update({k: v.detach() for k, v in update.metrics.items()})
+        optimizers[update.player].step()
+
+
 def resume(checkpoints: Checkpoints, trainer: Trainer, reporter: Reporter) -> int | None:
     """Load the newest whole checkpoint into the trainer; its step, or None if there is none."""
-    found = checkpoints.load()
+    found = ranks.from_first(checkpoints.load)
     if found is None:
         return None
     step, state, warnings = found
@@ -161,6 +189,29 @@ def resume(checkpoints: Checkpoints, trainer: Trainer, reporter: Reporter) -> in
         reporter.warn(warning)
     trainer.load_state_dict(state)
     return int(step)
+
+
+def save(checkpoints: Checkpoints, step: int, trainer: Trainer) -> None:
+    """Write the checkpoint of `step`, once, of what all ranks hold."""
+    state = trainer.state_dict()
+    if ranks.rank() == 0:
+        checkpoints.save(step, state)
+
+
+def on_devices() -> str:
+    """The flag for as many processes as there are now."""
+    return f" --devices {ranks.world()}" if ranks.world() > 1 else ""
+
+
+def mean_metrics(metrics: dict[str, float]) -> dict[str, float]:
+    """The mean over the ranks of each figure, over those that have it."""
+    if ranks.world() == 1:
+        return metrics
+    found: dict[str, list[float]] = {}
+    for part in ranks.gathered(metrics):
+        for name, value in part.items():
+            found.setdefault(name, []).append(value)
+    return {name: math.fsum(values) / len(values) for name, values in found.items()}
 
 
 def first_reason(

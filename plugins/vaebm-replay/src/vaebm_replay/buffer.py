@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
+from attrs import evolve
 
 from vaebm_replay.options import ReplayOptions
-from vaebm_toolkit import RunError
+from vaebm_toolkit import RecipeError, RunError
 from vaebm_toolkit.core import Buffer, State
 
 
@@ -110,6 +111,45 @@ class ReplayBuffer(Buffer):
         self.slots = torch.tensor(state["slots"], dtype=torch.int64)
         chains = state["chains"] or {}  # moved to the chain's device by the next draw or push
         self.chains = {name: chains[name].clone() for name in self.kept(chains)}
+
+    def shard(self, rank: int, world: int) -> ReplayBuffer:
+        """A ring of capacity / world chains."""
+        if self.capacity % world:
+            below = self.capacity // world * world
+            raise RecipeError(
+                f"buffer.capacity: {self.capacity} chains cannot be shared evenly by {world} processes.",
+                f"Choose --buffer.capacity {max(below, world)}, or another number of --devices.",
+            )
+        return ReplayBuffer(evolve(self.options, capacity=self.capacity // world))
+
+    def redistributed(self, states: Sequence[Mapping[str, Any]], world: int) -> list[dict[str, Any]]:
+        """The shards' chains, oldest first, dealt out one by one to `world` rings."""
+        held = [self.aged(state) for state in states if state["fill"]]
+        size = sum(state["capacity"] for state in states) // world
+        ages = torch.cat([torch.arange(state["fill"], 0, -1) for state in states])
+        order = torch.argsort(ages, descending=True, stable=True)
+        reused = sum(state["reused"] for state in states) / len(states)
+        names = list(held[0]) if held else []
+        chains = {name: torch.cat([part[name] for part in held])[order] for name in names}
+        return [
+            {
+                "capacity": size,
+                "fill": len(order[rank::world]),
+                "head": len(order[rank::world]) % size,
+                "reused": reused,
+                "slots": [],
+                "chains": {name: v[rank::world].contiguous() for name, v in chains.items()}
+                if len(order[rank::world])
+                else None,
+            }
+            for rank in range(world)
+        ]
+
+    @staticmethod
+    def aged(state: Mapping[str, Any]) -> State:
+        """A ring's chains, oldest first."""
+        oldest = state["head"] if state["fill"] == state["capacity"] else 0
+        return {name: v.roll(-oldest, 0) for name, v in state["chains"].items()}
 
 
 def host_stream(rng: torch.Generator) -> torch.Generator:

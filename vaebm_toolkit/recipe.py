@@ -40,6 +40,9 @@ ABSENT = "none"
 class RunOptions:
     seed: int = opt(0, "seed of every random stream of the run", check=ge(0))
     precision: Literal["fp32", "bf16"] = opt("fp32", "bf16: autocast, with float32 state and weights")
+    compile: Literal["auto", "on", "off"] = opt(
+        "auto", "torch.compile of chains in training; auto: where more than an hour of training is left"
+    )
     threads: int | None = opt(None, "CPU threads; small networks are quicker on one", check=gt(0))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import functools
 from abc import abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from itertools import islice
@@ -76,6 +77,7 @@ class ContrastTrainer(Trainer):
             weight_decay=options.weight_decay,
         )
         self.spectral = SpectralPenalty(energy, seed=horizon.seed)
+        self.arranged: Callable[[LogDensity], LogDensity] = lambda density: density
         self.average = copy.deepcopy(energy).requires_grad_(False) if options.ema else None
 
     def held(self, generator: Generator) -> Generator:
@@ -130,7 +132,7 @@ class ContrastTrainer(Trainer):
             start = self.buffer.draw(start, step, rng)
         last: dict[str, Tensor] = {}
         with frozen(self.energy):
-            density = target_density(self.sampler, self.fixed_generator(), self.energy)
+            density = self.arranged(target_density(self.sampler, self.fixed_generator(), self.energy))
             start, jumps = self.jump(start, density, rng)
             end = run_chain(
                 self.sampler, start, density, rng,
@@ -140,6 +142,11 @@ class ContrastTrainer(Trainer):
             self.buffer.push(end)
             last.update({k: torch.as_tensor(v) for k, v in self.buffer.metrics().items()})
         return end, {f"chain_{k}": v for k, v in {**last, **jumps}.items()}
+
+    def compile(self) -> bool:
+        """The density of chains is compiled. The loss is not: one pass against many in a chain."""
+        self.arranged = functools.partial(torch.compile, dynamic=False)
+        return True
 
     def jump(
         self, state: State, density: LogDensity, rng: torch.Generator

@@ -56,6 +56,9 @@ class ExactTrainer(ContrastTrainer):
         """`draws` samples of the prior: no chain."""
         return self.start(x, rng), {}
 
+    def compile(self) -> bool:
+        return False
+
     @torch.no_grad()
     def decode(self, end: State) -> Tensor:
         return self.generator.decode(end).x

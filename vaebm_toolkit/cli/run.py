@@ -74,6 +74,11 @@ FIXED_BY_RESUME = {"resume", "device", "devices", "quiet"}
 @devices_option
 @click.option("--precision", type=click.Choice(["fp32", "bf16"]), help="bf16: autocast, float32 state.")
 @click.option(
+    "--compile",
+    type=click.Choice(["auto", "on", "off"]),
+    help="torch.compile of chains in training; auto: where more than an hour is left.",
+)
+@click.option(
     "--threads", type=click.IntRange(1), help="CPU threads of each process; by default the recipe's."
 )
 @click.option("--tensorboard", is_flag=True, help="Also write TensorBoard event files.")
@@ -166,8 +171,8 @@ def generator_source(tables: dict[str, Any], given: dict[str, Any], registry: Re
 
 
 def with_flags(tables: dict[str, Any], given: dict[str, Any], registry: Registry) -> dict[str, Any]:
-    """--seed, --precision, --threads, --generator-from and --energy-from as parts of the recipe."""
-    for key in ("seed", "precision", "threads"):
+    """--seed, --precision, --compile, --threads, --generator-from, --energy-from as parts of the recipe."""
+    for key in ("seed", "precision", "compile", "threads"):
         if given[key] is not None:
             tables.setdefault("run", {})[key] = given[key]
     if given["tensorboard"]:

@@ -275,6 +275,13 @@ class Trainer(ABC):
     def updates(self, x: Tensor, step: int, rng: torch.Generator) -> Iterator[Update]:
         """The step's losses. The loop steps each one before it asks for the next."""
 
+    def compile(self) -> bool:
+        """Called before a step: let torch.compile have what steps spend their time in, from now on.
+
+        Returns whether there is such a part. Default: no.
+        """
+        return False
+
     def prepare(self, batches: Iterator[Tensor], rng: torch.Generator) -> None:
         """Once, before step 0 of a new stage: data-dependent initialisation. Default: nothing."""
 

@@ -20,6 +20,7 @@ from vaebm_toolkit.recipe import StageOptions
 from vaebm_toolkit.registry import Registry
 from vaebm_toolkit.training.batches import Batches
 from vaebm_toolkit.training.checkpoint import Checkpoints
+from vaebm_toolkit.training.compiling import Compiling
 from vaebm_toolkit.training.device import autocast
 from vaebm_toolkit.training.health import complaint, non_finite_weights
 from vaebm_toolkit.training.rundir import RunDirectory
@@ -102,11 +103,13 @@ def fit(
     asked: str | None = None  # a logger's reason to stop: the stage ends where it is
     reason: str | None = None  # a sign of divergence: the stage goes back
     clock, clock_step = time.perf_counter(), step
+    compiling = Compiling(run.recipe.run.compile, run.path / stage / "compile.json", trainer, reporter)
     with synchronised(trainer.players.values()):
         while step < horizon.steps and reason is None and asked is None:
             last = step + 1 == horizon.steps
             logged = (step + 1) % settings.log_every == 0 or last
             kept = (step + 1) % settings.checkpoint_every == 0 or last
+            compiling.begin(step)
             x = batches(step).to(device, non_blocking=True)
             rng = stream(seed, stage, "noise", step, *ranks.path(), device=device)
             found = take_step(trainer, x, step, rng, precision, logged or kept)
@@ -119,6 +122,7 @@ def fit(
                     now = time.perf_counter()
                     metrics["seconds_per_step"] = (now - clock) / (step - clock_step)
                     clock, clock_step = now, step
+                    compiling.consider(step, horizon.steps, metrics["seconds_per_step"])
                     if leads:
                         run.log(step, metrics)
                     reporter.metrics(step, metrics)

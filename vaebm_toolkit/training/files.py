@@ -9,7 +9,7 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from safetensors import SafetensorError
 
@@ -36,13 +36,19 @@ def telling_disk_errors(path: Path) -> Iterator[None]:
 
 def write(path: Path, content: bytes | str) -> None:
     """Beside, flushed to disk, then renamed."""
-    data = content.encode() if isinstance(content, str) else content
+    with written_at_once(path) as file:
+        file.write(content.encode() if isinstance(content, str) else content)
+
+
+@contextmanager
+def written_at_once(path: Path) -> Iterator[IO[bytes]]:
+    """A file to write to: beside, on success flushed to disk and renamed, else removed."""
     temporary = path.with_name(TEMPORARY + path.name)
     with telling_disk_errors(path):
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             with open(temporary, "wb") as f:
-                f.write(data)
+                yield f
                 f.flush()
                 os.fsync(f.fileno())
             os.replace(temporary, path)

@@ -1,5 +1,5 @@
 # run: set up and do the main job.  gaussians: the 25 Gaussians.  test: everything CI checks.  fast: the inner loop.
-# docs: the documentation site.
+# docs: the documentation site.  bench: our speed beside the reference arrangement's, half an hour.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -38,7 +38,8 @@ docs: $(VENV)/.ready-dev
 	@echo docs/_build/html/index.html
 
 bench: $(VENV)/.ready-dev
-	$(BIN)/python benchmarks/langevin_step.py
+	$(BIN)/python benchmarks/startup.py
+	$(BIN)/python benchmarks/speed --json speed.json
 
 clean:
 	rm -rf $(VENV) docs/_build .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -72,15 +72,14 @@ def one(case: Case, repeats: int, best: Any, memory: dict[str, float]) -> dict[s
 def show(kind: type[Case], found: dict[str, Any], device: torch.device) -> None:
     asked = kind.asked[device.type == "cuda"]
     print(f"\n{kind.title}: asked {asked:g} times the reference")
-    print(
-        f"  {'':10s} {'wall s: median (min), quartiles':>40s} {'cpu s':>8s} {'ratio (min; cpu)':>20s}  peak MiB"
-    )
+    head = f"{'wall s: median (min), quartiles':>40s} {'cpu s':>8s} {'ratio (min; cpu)':>20s} {'MiB':>8s}"
+    print(f"  {'':10s} {head}")
     for name, r in found["arrangements"].items():
         low, high = r["wall_quartiles"]
         wall = f"{r['wall_median']:.3f} ({r['wall_min']:.3f}), {low:.3f} to {high:.3f}"
         ratio = f"{r['ratio']:.2f} ({r['ratio_min']:.2f}; {r['ratio_cpu']:.2f})"
         peak = "" if r["peak_mib"] is None else f"{r['peak_mib']:,.0f}"
-        print(f"  {name:10s} {wall:>40s} {r['cpu_median']:8.3f} {ratio:>20s} {peak:>9s}")
+        print(f"  {name:10s} {wall:>40s} {r['cpu_median']:8.3f} {ratio:>20s} {peak:>8s}")
     f = found["floor"]
     print(
         f"  floor: {f['gflop']:.1f} GFLOP in {f['matrix_seconds']:.3f} s, "

@@ -33,9 +33,13 @@ def test_vectors_keep_their_precision(tmp_path: Path) -> None:
 
 
 def test_what_is_cut_off_leaves_no_file(tmp_path: Path) -> None:
-    with pytest.raises(KeyboardInterrupt), writer(tmp_path / "x.npz", 4) as write:
-        write(torch.rand(2, 1, 4, 4))
-        raise KeyboardInterrupt
+    def cut_off() -> None:
+        with writer(tmp_path / "x.npz", 4) as write:
+            write(torch.rand(2, 1, 4, 4))
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        cut_off()
     assert not list(tmp_path.iterdir())
 
 

@@ -40,6 +40,11 @@ class KeptSamples(SampleStream):
             self.stop()
             yield x
 
+    def fill(self) -> None:
+        """Make those that are not there yet."""
+        for _ in self:
+            pass
+
     def features(self, space: Features) -> Iterator[Tensor]:
         if not space.slow:
             return super().features(space)

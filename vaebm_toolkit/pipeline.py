@@ -61,6 +61,11 @@ class Pipeline:
         generator = self.generator_stage(dataset)
         self.energy_stage(dataset, generator)
 
+    def draw(self) -> None:
+        """Make the samples that will be judged, by all ranks; in one process they are made when asked for."""
+        if self.recipe.evaluate.samples and ranks.world() > 1:
+            self.judgement(self.dataset).draw()
+
     def evaluation(self) -> Results | None:
         """The recipe's own; by one process. None where the recipe asks for no samples."""
         return self.results(self.dataset) if self.recipe.evaluate.samples else None
@@ -125,10 +130,13 @@ class Pipeline:
 
     def results(self, dataset: Dataset) -> Results:
         """The recipe's own evaluation."""
+        return self.judgement(dataset).results()
+
+    def judgement(self, dataset: Dataset) -> Evaluation:
         return Evaluation(
             self.run, dataset, self.device,
             metrics=self.metrics, note=self.reporter.note, stop=self.stop_if_asked,
-        ).results()  # fmt: skip
+        )  # fmt: skip
 
     def stop_if_asked(self) -> None:
         """Ends the run between two batches of samples if the user asked for it."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -10,12 +11,13 @@ import torch
 from attrs import evolve
 from torch import Tensor
 
-from vaebm_toolkit.core import Autoencoder, Dataset, Metric, Model, SampleStream
+from vaebm_toolkit.core import Autoencoder, Dataset, Metric, Model, SampleStream, ranks
 from vaebm_toolkit.errors import RunError, quoted
 from vaebm_toolkit.evaluation import records
 from vaebm_toolkit.evaluation.density import relative_density
 from vaebm_toolkit.evaluation.records import Record
 from vaebm_toolkit.evaluation.sampling import samples
+from vaebm_toolkit.evaluation.sharing import Shared
 from vaebm_toolkit.evaluation.store import SampleStore
 from vaebm_toolkit.measuring import KeptSamples, against, measure, versions
 from vaebm_toolkit.recipe import EvaluateOptions, Recipe
@@ -95,13 +97,32 @@ class Evaluation:
                  for name, stream in streams.items()}  # fmt: skip
         return Results(figures, protocol, self.pictures(shown, last), found)
 
-    def samples(self, name: str, model: Model) -> SampleStream:
-        """The samples of a model: made as they are asked for, and kept in the run."""
+    def draw(self) -> None:
+        """Make the samples of all models, shared out over the ranks, all of which call this.
+
+        They are kept in the run, where rank 0 finds them when it judges them.
+        """
+        models = self.models()
+        shared = Shared({name: partial(self.rows, model) for name, model in models.items()})
+        if ranks.rank() > 0:
+            shared.serve()
+            return
+        for name, model in models.items():
+            self.samples(name, model, shared).fill()
+        shared.end()
+
+    def rows(self, model: Model, indices: range) -> Iterator[Tensor]:
+        """Batches of a model's samples."""
+        return samples(model, indices, self.seed, self.options.batch_size, self.device, model.like)
+
+    def samples(self, name: str, model: Model, shared: Shared | None = None) -> KeptSamples:
+        """The samples of a model: made as they are asked for, also by other ranks, and kept in the run."""
         o = self.options
 
         def make(indices: range) -> Iterator[Tensor]:
             self.note(f"sampling {indices.start:,} to {indices.stop:,} from {name}")
-            for x in samples(model, indices, self.seed, o.batch_size, self.device, model.like):
+            own = self.rows(model, indices) if shared is None else shared.make(name, indices, o.batch_size)
+            for x in own:
                 self.stop()
                 if not torch.isfinite(x).all():
                     raise Diverged(

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from vaebm_toolkit.building import build_energy, build_generator, build_sampler
-from vaebm_toolkit.core import Autoencoder, EnergyFunction, Generator, Model
+from vaebm_toolkit.core import Autoencoder, EnergyFunction, Generator, Model, ranks
 from vaebm_toolkit.errors import RecipeError, RunError, quoted
 from vaebm_toolkit.training.device import use_threads
 from vaebm_toolkit.training.rundir import DATA, STAGES, RunDirectory, read_json
@@ -59,28 +59,35 @@ def load_model(
     its first.
 
     Temperatures are those of its recipe unless given: of the latent groups (one, or one each, coarse
-    to fine) and of the decoder's own noise.
+    to fine) and of the decoder's own noise. Of several ranks, all call it, and rank 0 reads the run.
     """
+
+    def done(stage: str) -> bool:
+        return ranks.from_first(lambda: run.done(stage) is not None)
+
+    def networks(stage: str) -> dict[str, Any]:
+        return ranks.from_first(lambda: run.networks(stage))
+
     use_threads(run.recipe.run.threads)
-    about = read_json(run.path / DATA)
+    about = ranks.from_first(lambda: read_json(run.path / DATA))
     shape = tuple(about["shape"])
     bounds = None if about["bounds"] is None else (about["bounds"][0], about["bounds"][1])
     stored: dict[str, Any] = {}
     for stage, table in STAGES.items():
         if table in run.recipe.parts and (second or table == "pretrain"):
-            if run.done(stage) is None:
+            if not done(stage):
                 raise RunError(
                     f"{run.path} has not finished its stage {stage}.",
                     f"Finish it: vaebm run --resume {quoted(run.path)}",
                 )
-            stored.update(run.networks(stage))
+            stored.update(networks(stage))
     generator, with_encoder = build_generator(run.recipe, shape), None
     if generator is not None:
         load(generator, stored, "generator", run.path)
         o = run.recipe.evaluate
         latent = o.temperature if temperature is None else temperature
         head = o.head_temperature if head_temperature is None else head_temperature
-        moved = second and run.done("train") is not None and "generator" in run.networks("train")
+        moved = second and done("train") and "generator" in networks("train")
         usual = set(latent) == {1.0} and head == 1.0
         if isinstance(generator, Autoencoder) and "pretrain" in run.recipe.parts and usual and not moved:
             with_encoder = functools.cache(lambda: load_autoencoder(run, device))

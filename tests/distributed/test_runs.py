@@ -8,15 +8,18 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
 from vaebm_toolkit import recipe as recipes
+from vaebm_toolkit.building import build_dataset
 from vaebm_toolkit.core import Buffer, ranks
 from vaebm_toolkit.errors import RecipeError, RunError
 from vaebm_toolkit.launch import everywhere, prepare
 from vaebm_toolkit.pipeline import Pipeline
 from vaebm_toolkit.registry import installed
+from vaebm_toolkit.results import Diverged, Evaluation
 from vaebm_toolkit.training.checkpoint import read_state
 from vaebm_toolkit.training.fit import Interrupted
 from vaebm_toolkit.training.rundir import RunDirectory, read_log
@@ -192,3 +195,43 @@ def test_a_buffer_that_cannot_be_redistributed(tmp_path: Path) -> None:
     with pytest.raises(RunError, match="training on 2 processes, and cannot be resumed on one") as e:
         held.load_state_dict({SHARDS: [{"a": 1}, {"a": 1}]})
     assert "my run' --devices 2" in str(e.value)
+
+
+def drawn(path: Path, count: int) -> int:
+    """Make the samples of the run's models; the number of models."""
+    tables = recipes.read(path / "recipe.toml")
+    tables["evaluate"] = {**tables["evaluate"], "samples": count, "batch_size": 7}
+    recipe = recipes.resolve(tables, installed())
+    run = RunDirectory.open(path, installed())
+    evaluation = Evaluation(run, build_dataset(recipe), torch.device("cpu"), recipe=recipe)
+    evaluation.draw()
+    return len(evaluation.models())
+
+
+def test_samples_are_those_of_one_process(whole: tuple[Path, Any], tmp_path: Path) -> None:
+    for world, count in ((1, 43), (2, 20), (2, 43), (4, 43)):  # the second time, those that are missing
+        if not (tmp_path / str(world)).exists():
+            shutil.copytree(whole[0], tmp_path / str(world))
+        assert together(world, drawn, tmp_path / str(world), count) == [2] * world
+    files = {w: sorted((tmp_path / str(w)).glob("evaluation/*/*.npy")) for w in (1, 2, 4)}
+    for one, two, four in zip(*files.values(), strict=True):
+        wanted = np.load(one)
+        assert len(wanted) == 43
+        for other in (two, four):
+            np.testing.assert_allclose(np.load(other), wanted, atol=1e-5)
+
+
+def diverging(path: Path) -> tuple[str, int | None]:
+    """A stage that is stopped for its figures: why, and at which step."""
+    try:
+        found = work(path, over={"health": {"max_loss": 1e-3}})
+    except Diverged as e:
+        return e.message, ranks.rank()
+    return str(found), None
+
+
+def test_all_ranks_go_back_together(tmp_path: Path) -> None:
+    (one, _), (two, rank) = together(2, diverging, tmp_path / "run")
+    assert one == two
+    assert rank == 1
+    assert "exceeds health.max_loss" in one

@@ -41,6 +41,11 @@ def launched() -> bool:
     return known and int(os.environ.get("WORLD_SIZE", "1")) > 1
 
 
+def apart(devices: int | None) -> bool:
+    """Whether other processes are to do the work, one for each of several devices."""
+    return (devices or 1) > 1 and not launched()
+
+
 def leads() -> bool:
     """Whether this is the process that reads and writes the run."""
     return not launched() or os.environ["RANK"] == "0"

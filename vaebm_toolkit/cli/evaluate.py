@@ -3,13 +3,23 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
+import threading
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from vaebm_toolkit.cli import plugin_option, warn_of_problems
+from vaebm_toolkit.cli.devices import (
+    apart,
+    devices_option,
+    joined,
+    launch,
+    launched,
+    leads,
+    telling_lost_ranks,
+)
 from vaebm_toolkit.cli.parts import RECIPE, PartsCommand, flags_of, pairs, part_flag
 from vaebm_toolkit.cli.tables import print_records
 from vaebm_toolkit.errors import RecipeError, RunError, quoted
@@ -17,7 +27,10 @@ from vaebm_toolkit.recipe import ABSENT, DEFAULT_DATASET, Table, base_recipe, me
 from vaebm_toolkit.registry import Registry, installed
 
 if TYPE_CHECKING:
+    import torch
+
     from vaebm_toolkit.evaluation.records import Record
+    from vaebm_toolkit.results import Evaluation
 
 
 class EvaluateCommand(PartsCommand):
@@ -70,6 +83,7 @@ class EvaluateCommand(PartsCommand):
     "--out", type=click.Path(path_type=Path), metavar="FILE.json", help="Also write the figures there."
 )
 @click.option("--device", default="auto", show_default=True, help="cpu, cuda, …")
+@devices_option
 @click.option("--quiet", "-q", is_flag=True, help="Figures alone, without progress.")
 @plugin_option
 @click.pass_context
@@ -77,7 +91,7 @@ def command(
     ctx: click.Context, /, runs: tuple[Path, ...], metrics: tuple[str, ...], features: tuple[str, ...],
     count: int | None, split: str | None, seed: int | None, samples: str | None, reference: str | None,
     size: int | None, channels: str, inception_weights: str | None, ood: tuple[str, ...], out: Path | None,
-    device: str, quiet: bool, **given: Any,
+    device: str, devices: int | None, quiet: bool, **given: Any,
 ) -> None:  # fmt: skip
     """Compute metrics, each printed and kept with the protocol that it was measured by.
 
@@ -93,7 +107,8 @@ def command(
     Options of a metric or feature space are flags with its name: --kernel.subsets 200. Samples and slow
     features are kept in the run: what was interrupted goes on with the same command.
     """
-    warn_of_problems()
+    if leads():
+        warn_of_problems()
     if bool(runs) == (samples is not None):
         raise RecipeError(
             "Give either runs, or --samples with images." if runs else "There is nothing to evaluate.",
@@ -107,6 +122,8 @@ def command(
         evaluate["ood"] = {"sets": list(ood)}
     flags = merge(flags_of(ctx), {"evaluate": evaluate})
     if samples is not None:
+        if (devices or 1) > 1:
+            raise RecipeError("--devices is for runs, whose samples are made.", "Leave it out.")
         named = any(name == "--dataset" for name, _ in pairs(sys.argv[1:])) or "dataset" in flags
         found = of_files(samples, reference, size, channels, flags, named, device)
     else:
@@ -115,9 +132,13 @@ def command(
                 "--reference and --size are for --samples; a run is compared with its own data.",
                 "Another data set: --dataset NAME, with its options",
             )
-        found = [
-            r for run in runs for r in of_run(run, flags, seed, device, quiet, len(runs) > 1, bool(metrics))
-        ]
+        if apart(devices):
+            launch(devices or 1, device, None, "Go on with the same command: what was made is kept.")
+            return
+        evaluations = drawn_by_all(runs, flags, seed, device, quiet)
+        if not leads():
+            return
+        found = [r for e in evaluations for r in of_run(e, len(runs) > 1, bool(metrics))]
     print_records(found)
     if out is not None:
         from attrs import asdict
@@ -128,25 +149,28 @@ def command(
         click.echo(f"Written to {quoted(out)}")
 
 
-def of_run(
-    run: Path,
-    flags: Mapping[str, Table],
-    seed: int | None,
-    device: str,
-    quiet: bool,
-    named: bool,
-    asked: bool,
-) -> list[Record]:
-    """Every figure of a run's models; kept in the run.
+def drawn_by_all(
+    runs: Sequence[Path], flags: Mapping[str, Table], seed: int | None, device: str, quiet: bool
+) -> list[Evaluation]:
+    """The runs to be evaluated; where processes work together, with all of their samples."""
+    from vaebm_toolkit.training.processes import leave
 
-    named: the run's name stands before its models'. asked: for certain metrics, and no mean energy.
-    """
-    from attrs import evolve
+    stop = threading.Event()
+    with telling_lost_ranks(lambda: "Go on with the same command.", stop), joined(device) as where:
+        evaluations = [evaluation_of(run, flags, seed, where, quiet) for run in runs]
+        if launched():
+            for evaluation in evaluations:
+                evaluation.draw()
+            leave()
+    return evaluations
 
+
+def evaluation_of(
+    run: Path, flags: Mapping[str, Table], seed: int | None, device: torch.device, quiet: bool
+) -> Evaluation:
+    """A run's models, to be judged as the flags say."""
     from vaebm_toolkit.building import build_dataset
     from vaebm_toolkit.results import Evaluation
-    from vaebm_toolkit.training.device import choose_device
-    from vaebm_toolkit.training.fit import Interrupted
     from vaebm_toolkit.training.rundir import DATA, RunDirectory, read_json
 
     registry = installed()
@@ -169,7 +193,19 @@ def of_run(
         if not quiet:
             click.echo(text, err=True)
 
-    evaluation = Evaluation(directory, dataset, choose_device(device), recipe=recipe, note=note)
+    return Evaluation(directory, dataset, device, recipe=recipe, note=note)
+
+
+def of_run(evaluation: Evaluation, named: bool, asked: bool) -> list[Record]:
+    """Every figure of a run's models; kept in the run.
+
+    named: the run's name stands before its models'. asked: for certain metrics, and no mean energy.
+    """
+    from attrs import evolve
+
+    from vaebm_toolkit.training.fit import Interrupted
+
+    run, recipe = evaluation.run.path, evaluation.recipe
     try:
         found = evaluation.figures(energy=not asked)
     except KeyboardInterrupt as e:

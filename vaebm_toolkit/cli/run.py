@@ -14,6 +14,7 @@ import click
 from vaebm_toolkit import recipe as recipes
 from vaebm_toolkit.cli import plugin_option, warn_of_problems
 from vaebm_toolkit.cli.devices import (
+    apart,
     devices_option,
     going_on,
     joined,
@@ -102,7 +103,7 @@ def command(ctx: click.Context, /, **given: Any) -> None:
         warn_of_problems()
     if given["resume"] is not None:
         refuse_changes(ctx, given["resume"])
-        if apart(given):
+        if apart(given["devices"]):
             launch(given["devices"], given["device"], None, going_on(given["resume"], given["devices"]))
             return
         from vaebm_toolkit.launch import go_on
@@ -120,7 +121,7 @@ def command(ctx: click.Context, /, **given: Any) -> None:
         choose_device(given["device"])
         click.echo(recipes.dumps(recipe.tables(), header=describe(recipe)))
         return
-    if apart(given):
+    if apart(given["devices"]):
         from vaebm_toolkit.training.rundir import RunDirectory
 
         out = where(recipe, given)
@@ -129,11 +130,6 @@ def command(ctx: click.Context, /, **given: Any) -> None:
         launch(given["devices"], given["device"], None if given["out"] else out, go_on)
         return
     execute(lambda: new_run(recipe, registry, given), registry, given)
-
-
-def apart(given: dict[str, Any]) -> bool:
-    """Whether other processes are to do the work, one for each of several devices."""
-    return (given["devices"] or 1) > 1 and not launched()
 
 
 def refuse_unused(ctx: click.Context, tables: dict[str, Any], registry: Registry) -> None:
@@ -296,6 +292,7 @@ def execute(make: Callable[[], tuple[Any, Any]] | None, registry: Registry, give
         pipeline = Pipeline(run, dataset, registry, show, device, stop)
         try:
             pipeline.stages()
+            pipeline.draw()
             leave()
             if not leads():
                 return

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from vaebm_toolkit.core import Buffer, RowStreams, State
+from vaebm_toolkit.errors import ToolkitError
 from vaebm_toolkit.testing.claims import Claims, Fault, Skip
 from vaebm_toolkit.testing.measure import no_global_randomness, same_bits
 from vaebm_toolkit.testing.subject import Shape, Subject
@@ -224,6 +225,54 @@ def resumes(s: BufferSubject) -> str | None:
                         "Keep in state_dict all that draw and push look at: counts, places, rows.",
                     )
     return None
+
+
+@CLAIMS.add
+def shards_hold_the_same_chains(s: BufferSubject) -> str | None:
+    """Redistributed over another number of ranks, its shards hold the chains of before, each of them once."""
+    if type(s.build()).redistributed is Buffer.redistributed:
+        raise Skip("It is resumed on as many ranks as it was made on: it has no redistributed().")
+    for before, after in ((1, 2), (2, 1), (2, 2)):
+        try:
+            old = [s.build().shard(rank, before) for rank in range(before)]
+            new = [s.build().shard(rank, after) for rank in range(after)]
+        except ToolkitError as e:
+            raise Skip(f"It is not divided with these options: {e.message}") from e
+        for rank, shard in enumerate(old):
+            for r in range(3):
+                drawn = shard.draw(s.fresh(r), LATE, s.rng("draw", rank, r))
+                shard.push(s.moved(drawn, 3 * rank + r))
+        states = s.build().redistributed([shard.state_dict() for shard in old], after)
+        for shard, state in zip(new, states, strict=True):
+            shard.load_state_dict(state)
+        held, found = (seen(s, shards) for shards in (old, new))
+        if sum(map(len, found)) != len(set().union(*found)):
+            raise Fault(
+                f"from {before} to {after} ranks, two shards hold the same chain",
+                "each chain in one shard",
+                "Deal them out: rows[rank::world].",
+            )
+        differ = set().union(*held) ^ set().union(*found)
+        if differ:
+            raise Fault(
+                f"from {before} to {after} ranks, {len(differ)} chains differ",
+                "the chains of before, bit for bit",
+                "Put the rows of all states together, whole, and divide those.",
+            )
+    return None
+
+
+def seen(s: BufferSubject, shards: list[Buffer]) -> list[set[float]]:
+    """The numbers of the rows in each shard, from draws."""
+    return [
+        {
+            n
+            for i in range(8 * ROUNDS)
+            for n in numbers(shard.draw(s.fresh(i), LATE, s.rng("seen", i))).tolist()
+            if n > 0
+        }
+        for shard in shards
+    ]
 
 
 @CLAIMS.add

@@ -221,6 +221,7 @@ BUFFERS = {
     "rounds": buffer("Rounds", "rows come back whole", "never pushed"),
     "shuffles": buffer("Shuffles", "builds", "not the fresh one"),
     "sorts the groups": buffer("Sorted", "draws keep the form", "Return all groups, in order"),
+    "copies for all ranks": buffer("Copies", "shards hold the same chains", "two shards hold"),
     "tensor metrics": buffer("TensorMetrics", "metrics are numbers", "tensor(0.5"),
     "option that does nothing": buffer("StepIsCapacity", "options change something", "changes nothing"),
 }

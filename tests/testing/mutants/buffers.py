@@ -148,3 +148,10 @@ class StepIsCapacity(Healthy):
     def __init__(self, options):
         super().__init__(options)
         self.capacity = 64
+
+
+class Copies(Healthy):
+    """Each of several ranks goes on with the chains of the first."""
+
+    def redistributed(self, states, world):
+        return [states[0]] * world

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import NamedTuple, Protocol
 
 import torch
@@ -14,7 +14,6 @@ from vaebm_toolkit.core import Horizon, Trainer, stream
 from vaebm_toolkit.errors import RunError, ToolkitError, quoted
 from vaebm_toolkit.recipe import StageOptions
 from vaebm_toolkit.registry import Registry
-from vaebm_toolkit.training.batches import Batches
 from vaebm_toolkit.training.checkpoint import Checkpoints
 from vaebm_toolkit.training.device import autocast
 from vaebm_toolkit.training.health import complaint, non_finite_weights
@@ -58,7 +57,7 @@ def fit(
     run: RunDirectory,
     stage: str,
     trainer: Trainer,
-    batches: Batches,
+    batches: Callable[[int], Tensor],
     horizon: Horizon,
     settings: StageOptions,
     registry: Registry,
@@ -68,6 +67,7 @@ def fit(
 ) -> Outcome:
     """Train one stage to its end, from its newest whole checkpoint if there is one.
 
+    batches: step -> (B, *data shape).
     Step k draws its batch and its noise from streams named after k, so a resumed stage
     repeats an uninterrupted one bit for bit on the CPU.
     """

@@ -139,23 +139,28 @@ def _directory(file: BinaryIO) -> tuple[int, int, int]:
         raise BadZip("its directory is missing")
     _, _, _, _, count, size, offset, _ = END.unpack_from(tail, at)
     end = first + at
-    if OVERFLOWN in (size, offset) or count == 2**16 - 1:
-        file.seek(max(end - LOCATOR.size, 0))
+    if end >= LOCATOR.size + END64.size:  # zip64's record lies in between also where it was not needed
+        file.seek(end - LOCATOR.size)
         signature, _, place, _ = LOCATOR.unpack(exactly(file, LOCATOR.size))
         if signature == b"PK\6\7":
-            # Where bytes lie before the archive, `place` is too low; the record itself stands right here.
-            for end64 in (place, end - LOCATOR.size - END64.size):
-                file.seek(end64)
-                fields = END64.unpack(exactly(file, END64.size))
-                if fields[0] == b"PK\6\6":
-                    break
-            else:
-                raise BadZip("its directory is damaged")
-            count, size, offset, end = fields[7], fields[8], fields[9], end64
+            count, size, offset, end = _zip64_end(file, place, end - LOCATOR.size - END64.size)
     begin = end - size
     if begin < 0 or begin < offset:
         raise BadZip("its directory is damaged")
     return count, begin, begin - offset
+
+
+def _zip64_end(file: BinaryIO, place: int, right_before: int) -> tuple[int, int, int, int]:
+    """Entries, size and offset of the directory, and where it ends.
+
+    Where bytes lie before the archive `place` is too low, but the record stands right before its locator.
+    """
+    for end in (place, right_before):
+        file.seek(end)
+        fields = END64.unpack(exactly(file, END64.size))
+        if fields[0] == b"PK\6\6":
+            return fields[7], fields[8], fields[9], end
+    raise BadZip("its directory is damaged")
 
 
 def _zip64(extra: bytes, size: int, whole: int, offset: int) -> tuple[int, int]:

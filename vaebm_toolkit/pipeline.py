@@ -19,6 +19,7 @@ from vaebm_toolkit.training.batches import Batches
 from vaebm_toolkit.training.device import use_threads
 from vaebm_toolkit.training.files import write_json
 from vaebm_toolkit.training.fit import Interrupted, Reporter, fit, horizon_of
+from vaebm_toolkit.training.prefetch import ahead
 from vaebm_toolkit.training.rundir import DATA, STAGES, RunDirectory
 from vaebm_toolkit.training.shards import Shards
 
@@ -123,10 +124,11 @@ class Pipeline:
         assert settings is not None, "resolve gives every trainer its stage options"
         batches, horizon = plan(self.recipe, stage, dataset)
         trainer = build_trainer(self.recipe, table, horizon, parts)
-        return fit(
-            self.run, stage, trainer, batches, horizon, settings,
-            self.registry, self.reporter, self.device, self.stop,
-        )  # fmt: skip
+        with ahead(batches, horizon.steps, self.device) as made:
+            return fit(
+                self.run, stage, trainer, made, horizon, settings,
+                self.registry, self.reporter, self.device, self.stop,
+            )  # fmt: skip
 
     def results(self, dataset: Dataset) -> Results:
         """The recipe's own evaluation."""

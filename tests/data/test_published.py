@@ -236,7 +236,7 @@ def test_lsun_without_lmdb(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setitem(sys.modules, "lmdb", None)
     with pytest.raises(DataError, match="lmdb") as caught:
         lsun.build(LsunOptions(root=str(tmp_path)))
-    assert caught.value.fix == 'pip install "vaebm-toolkit[lsun]"'
+    assert caught.value.fix == 'pip install "vaebm-toolkit[lmdb]"'
 
 
 def test_lsun(tmp_path: Path, make_picture: Any, make_bytes: Any) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tarfile
 from pathlib import Path
 from typing import Any
 from urllib.error import URLError
@@ -43,15 +44,25 @@ def test_by_default(name: str) -> None:
     check(PARTS[name], None)
 
 
-@pytest.mark.parametrize("name", ["dataset/image-folder", "dataset/npz"])
+@pytest.mark.parametrize(
+    "name", ["dataset/image-folder", "dataset/npz", "dataset/webdataset", "dataset/lmdb"]
+)
 def test_on_files(name: str, tmp_path: Path) -> None:
     images = np.random.default_rng(0).integers(0, 256, (60, 8, 8, 3), dtype=np.uint8)
     np.savez(tmp_path / "images.npz", images=images, labels=np.arange(60) % 3)
     (tmp_path / "folder").mkdir()
     for i, image in enumerate(images):
         Image.fromarray(image).save(tmp_path / "folder" / f"{i}.png")
-    path = tmp_path / ("images.npz" if name == "dataset/npz" else "folder")
-    check(PARTS[name], None, options={"path": str(path), "flip": True})
+    with tarfile.open(tmp_path / "images.tar", "w") as tar:
+        tar.add(tmp_path / "folder", "folder")
+    path = {"image-folder": "folder", "npz": "images.npz", "webdataset": "images.tar", "lmdb": "images.mdb"}
+    if name == "dataset/lmdb":
+        lmdb = pytest.importorskip("lmdb")
+        with lmdb.open(str(tmp_path / "images.mdb"), subdir=False) as env, env.begin(write=True) as out:
+            for i, image in enumerate(images):
+                value = b"P6 8 8 255\n" + image.tobytes()  # a file; with its filling, 15 × 15 raw pixels too
+                out.put(str(i).encode(), value.ljust(15 * 15, b"\0"))
+    check(PARTS[name], None, options={"path": str(tmp_path / path[name.split("/")[1]]), "flip": True})
 
 
 @pytest.mark.parametrize("name", FILES)

@@ -71,6 +71,12 @@ class FileOptions(ImageOptions):
         "decode every file before step 0 also where they do not fit in memory, to find bad ones",
         unseen=True,
     )
+    verify_limit: int | None = opt(
+        100_000,
+        "of more files than this that do not fit in memory, decode only 1,000 before step 0; none: all",
+        check=ge(0),
+        unseen=True,
+    )
 
 
 @frozen
@@ -81,6 +87,42 @@ class ImageFolderOptions(FileOptions):
     test_path: str | None = opt(None, "the same for the test split; none: split off `test_share`")
     test_share: float = opt(
         0.1, "share held out for testing, chosen by a hash of the file name", check=between(0.001, 0.9)
+    )
+
+
+Raw = Literal["no", "rgb", "grey"]
+
+
+@frozen
+class LmdbOptions(FileOptions):
+    """As the released code of NVAE and VAEBM keeps CelebA 64: train.lmdb and validation.lmdb."""
+
+    path: str | None = opt(
+        None,
+        "an LMDB, folder or file, whose values are images; or a folder with train.lmdb and test.lmdb or "
+        "validation.lmdb",
+        check=NAMED,
+    )
+    test_path: str | None = opt(None, "an LMDB for the test split; none: split off `test_share`")
+    test_share: float = opt(
+        0.1, "share held out for testing, chosen by a hash of the key", check=between(0.001, 0.9)
+    )
+    raw: Raw = opt(
+        "no", "values are image files; or they are pixels of square images, three bytes each or one"
+    )
+
+
+@frozen
+class WebDatasetOptions(FileOptions):
+    path: str | None = opt(
+        None,
+        "tar shards of images: a folder, 'DIR/*.tar', 'shard-{000..009}.tar'; or a folder with train/ and "
+        "test/ or val/",
+        check=NAMED,
+    )
+    test_path: str | None = opt(None, "the same for the test split; none: split off `test_share`")
+    test_share: float = opt(
+        0.1, "share held out for testing, chosen by a hash of shard and file name", check=between(0.001, 0.9)
     )
 
 
@@ -228,6 +270,10 @@ COMPONENTS: tuple[Component, ...] = (
     ),
     _dataset(
         "image-folder", "folder:build", ImageFolderOptions, "your images: a folder or zip, classes or flat"
+    ),
+    _dataset("lmdb", "lmdb:build", LmdbOptions, "your images: LMDBs, as NVAE's code keeps CelebA"),
+    _dataset(
+        "webdataset", "webdataset:build", WebDatasetOptions, "your images: tar shards, with .cls as labels"
     ),
     _dataset("npz", "npz:build", NpzOptions, "your images: a NumPy .npz of uint8 arrays"),
     _dataset(

@@ -41,7 +41,7 @@ def check(ctx: click.Context, /, **given: Any) -> None:
     from vaebm_toolkit.builtin.data.scan import BadFiles
 
     try:
-        report = inspect.check(dataset(ctx, verify=True))
+        report = inspect.check(dataset(ctx, verify=True, verify_limit=None))
     except BadFiles as error:
         for name, fault in error.files:
             click.echo(f"{name}: {fault}")

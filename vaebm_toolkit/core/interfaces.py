@@ -322,6 +322,10 @@ class Trainer(ABC):
 class Split(ABC):
     """The examples of one split, by index."""
 
+    slow: bool = False
+    """Whether batches take long to make, as where files are decoded: training then makes them ahead, in a
+    thread of its own."""
+
     @abstractmethod
     def __len__(self) -> int: ...
 

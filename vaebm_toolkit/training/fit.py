@@ -18,7 +18,6 @@ from vaebm_toolkit.core.batch_norm import synchronised
 from vaebm_toolkit.errors import RunError, ToolkitError, quoted
 from vaebm_toolkit.recipe import StageOptions
 from vaebm_toolkit.registry import Registry
-from vaebm_toolkit.training.batches import Batches
 from vaebm_toolkit.training.checkpoint import Checkpoints
 from vaebm_toolkit.training.compiling import Compiling
 from vaebm_toolkit.training.device import autocast
@@ -66,7 +65,7 @@ def fit(
     run: RunDirectory,
     stage: str,
     trainer: Trainer,
-    batches: Batches,
+    batches: Callable[[int], Tensor],
     horizon: Horizon,
     settings: StageOptions,
     registry: Registry,
@@ -76,6 +75,7 @@ def fit(
 ) -> Outcome:
     """Train one stage to its end, from its newest whole checkpoint if there is one.
 
+    batches: step -> (B, *data shape).
     Step k draws its batch and its noise from streams named after k, so a resumed stage
     repeats an uninterrupted one bit for bit on the CPU.
 

@@ -19,7 +19,7 @@ class BinarySplit(Split):
     """
 
     def __init__(self, grey: Split) -> None:
-        self.grey = grey
+        self.grey, self.slow = grey, grey.slow
         self.names: Sequence[str] = getattr(grey, "names", ())
 
     def __len__(self) -> int:

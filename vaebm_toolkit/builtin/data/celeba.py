@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from pathlib import Path, PurePosixPath
+from pathlib import Path
+
+import numpy as np
 
 from vaebm_toolkit.builtin.data.download import fetch, missing
 from vaebm_toolkit.builtin.data.files import from_files
@@ -31,7 +33,7 @@ def build(options: CelebaOptions) -> ImageDataset:
         raise missing("celeba", root, looked)
     images, partition = found
     source = open_source(images)
-    stored = {PurePosixPath(name).name: name for name in source.names}
+    stored = {name.rpartition("/")[2]: row for row, name in enumerate(source.names)}
     wanted = _partition(partition)
     absent = [name for name in wanted if name not in stored]
     if absent:
@@ -41,12 +43,12 @@ def build(options: CelebaOptions) -> ImageDataset:
             "Unpack img_align_celeba.zip again, or fetch it: --dataset.download true",
         )
     train, test = (
-        Files(source, [stored[name] for name, part in wanted.items() if part == chosen], None)
+        Files(source, np.array([stored[name] for name, part in wanted.items() if part == chosen], np.int64))
         for chosen in (TRAIN, TEST)
     )
-    if not train.names or not test.names:
+    if not len(train) or not len(test):
         raise DataError(f"{partition} assigns no image to the training or the test part.", "Copy it again.")
-    return from_files(train, test, options, memory=options.memory, verify=options.verify, box=BOX)
+    return from_files(train, test, options, box=BOX)
 
 
 def _place(root: Path) -> tuple[Path, Path] | None:

@@ -11,8 +11,8 @@ from vaebm_toolkit.builtin.data import npz
 from vaebm_toolkit.builtin.data.download import fetch, missing
 from vaebm_toolkit.builtin.data.files import from_files
 from vaebm_toolkit.builtin.data.memory import ImageDataset
-from vaebm_toolkit.builtin.data.sources import ZipSource
 from vaebm_toolkit.builtin.data.tree import splits_of
+from vaebm_toolkit.builtin.data.zips import ZipSource
 from vaebm_toolkit.builtin.datasets import Cifar10Options
 from vaebm_toolkit.errors import DataError
 

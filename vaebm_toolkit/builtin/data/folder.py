@@ -22,7 +22,7 @@ def build(options: ImageFolderOptions) -> ImageDataset:
     if test is None:
         rows = split_by_share(train.names, options.test_share, str(train.source.path))
         train, test = train.pick(rows[0]), train.pick(rows[1])
-    return from_files(train, test, options, memory=options.memory, verify=options.verify)
+    return from_files(train, test, options)
 
 
 def _splits(path: Path) -> tuple[Files, Files | None]:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import NamedTuple, TypeVar
+from typing import Any, TypeVar
 
 import PIL
 from torch import Tensor
@@ -34,65 +34,82 @@ class BadFiles(DataError):
         )
 
 
-class Seen(NamedTuple):
-    """What one file turned out to be."""
+class Seen:
+    """What the files turned out to be, summed up: as large for a million as for ten of one size."""
 
-    name: str
-    size: tuple[int, int]  # stored (width, height)
-    shape: tuple[int, ...]  # (C, H, W) after the options
-    fault: str
+    def __init__(self) -> None:
+        self.total = 0
+        self.bad: list[tuple[str, str]] = []
+        """(name, fault)"""
+        self.shapes: set[tuple[int, ...]] = set()
+        """(C, H, W) after the options"""
+        self.sizes: dict[tuple[int, int], tuple[int, str]] = {}
+        """stored (width, height) -> number of images, and the first of them"""
+
+    def image(self, name: str, size: tuple[int, int], shape: tuple[int, ...]) -> None:
+        self.total += 1
+        self.shapes.add(shape)
+        count, first = self.sizes.get(size, (0, name))
+        self.sizes[size] = (count + 1, first)
+
+    def fault(self, name: str, fault: str) -> None:
+        self.total += 1
+        self.bad.append((name, fault))
+
+    def one_shape(self, where: str) -> tuple[int, ...]:
+        """The (C, H, W) that holds every image: three channels if any has colour.
+
+        Bad files and differing sizes end here, by name.
+        """
+        if self.bad:
+            raise BadFiles(where, self.bad, self.total)
+        if len({shape[1:] for shape in self.shapes}) > 1:
+            raise self._sizes(where)
+        return max(self.shapes)
+
+    def _sizes(self, where: str) -> DataError:
+        """The sizes found, how many images have each, and an example."""
+        common = sorted(self.sizes.items(), key=lambda item: -item[1][0])
+        lines = "".join(
+            f"\n  {width} × {height}: {count} image{'s' if count > 1 else ''}, e.g. {first}"
+            for (width, height), (count, first) in common[:SHOWN]
+        )
+        more = f"\n  and {len(common) - SHOWN} more sizes" if len(common) > SHOWN else ""
+        smallest = min(min(size) for size in self.sizes)
+        return DataError(
+            f"The images in {where} have {len(common)} sizes (width × height):{lines}{more}",
+            f"Bring them to one with --dataset.size N, e.g. --dataset.size {smallest}",
+        )
 
 
 def scan(
-    files: Files, options: ImageOptions, box: Box | None, keep: Callable[[int, Tensor], None] | None
-) -> list[Seen]:
-    """Decode every file; `keep` is given each row and its image (C, H, W)."""
+    parts: Iterable[Files],
+    options: ImageOptions,
+    box: Box | None,
+    keep: Callable[[int, int, Tensor], None] | None = None,
+) -> Seen:
+    """Decode every file of the parts; `keep` is given (part, position in it, image (C, H, W))."""
+    seen = Seen()
+    for number, files in enumerate(parts):
 
-    def look(row: int) -> Seen:
-        name = files.names[row]
-        try:
-            image, size = decode(files.source.read(name), options, box)
-        except MemoryError:
-            raise
-        except Exception as error:  # decoders raise nearly anything on damaged files
-            return Seen(name, (0, 0), (0, 0, 0), reason(error))
-        if keep is not None:
-            keep(row, image)
-        return Seen(name, size, tuple(image.shape), "")
+        def look(i: int, number: int = number, files: Files = files) -> tuple[int, Any, Any]:
+            try:
+                image, size = decode(files.read(i), options, box)
+            except MemoryError:
+                raise
+            except Exception as error:  # decoders raise nearly anything on damaged files
+                return i, None, reason(error)
+            if keep is not None:
+                keep(number, i, image)
+            return i, size, tuple(image.shape)
 
-    return list(
-        _progress(in_threads(look, range(len(files.names))), len(files.names), files.source.path.name)
-    )
-
-
-def one_shape(seen: Sequence[Seen], where: str) -> tuple[int, ...]:
-    """The (C, H, W) that holds every image: three channels if any has colour.
-
-    Bad files and differing sizes end here, by name.
-    """
-    bad = [(s.name, s.fault) for s in seen if s.fault]
-    if bad:
-        raise BadFiles(where, bad, len(seen))
-    if len({s.shape[1:] for s in seen}) > 1:
-        raise _sizes(seen, where)
-    return max(s.shape for s in seen)
-
-
-def _sizes(seen: Sequence[Seen], where: str) -> DataError:
-    """The sizes found, how many images have each, and an example."""
-    examples: dict[tuple[int, int], list[str]] = {}
-    for s in seen:
-        examples.setdefault(s.size, []).append(s.name)
-    common = sorted(examples.items(), key=lambda item: -len(item[1]))
-    lines = "".join(
-        f"\n  {width} × {height}: {len(names)} image{'s' if len(names) > 1 else ''}, e.g. {names[0]}"
-        for (width, height), names in common[:SHOWN]
-    )
-    more = f"\n  and {len(common) - SHOWN} more sizes" if len(common) > SHOWN else ""
-    return DataError(
-        f"The images in {where} have {len(common)} sizes (width × height):{lines}{more}",
-        f"Bring them to one with --dataset.size N, e.g. --dataset.size {min(min(size) for size in examples)}",
-    )
+        looked = in_threads(look, range(len(files)))
+        for i, size, found in _progress(looked, len(files), files.source.path.name):
+            if size is None:
+                seen.fault(files.name(i), found)
+            else:
+                seen.image(files.name(i), size, found)
+    return seen
 
 
 def reason(error: Exception) -> str:

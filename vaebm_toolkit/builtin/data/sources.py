@@ -1,118 +1,133 @@
-"""Where image files lie: a folder, a zip, an LMDB. Listing is cheap; files are read one by one."""
+"""Where image files lie: a folder or a zip. Listing is cheap; files are read one by one."""
 
 from __future__ import annotations
 
 import os
-import zipfile
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
+from vaebm_toolkit.builtin.data.names import Names
 from vaebm_toolkit.errors import DataError
 
 EXTENSIONS = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".ppm", ".pgm")
 
 
 class Source(ABC):
-    """Named image files. `read` may be called from several threads."""
+    """Named image files. `read` may be called from several threads, and after a fork."""
 
     path: Path
-    names: list[str]
-    """Sorted; folders are separated by "/"."""
+    names: Names
+    """Folders are separated by "/"."""
 
     @abstractmethod
-    def read(self, name: str) -> bytes:
-        """The file's bytes."""
+    def read(self, row: int) -> bytes:
+        """The bytes of file `row` of `names`."""
 
 
 class FolderSource(Source):
-    """Every image below a folder; links are followed, hidden files are not."""
+    """Every image below a folder, sorted by name; links are followed, hidden files are not."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        everything = list(_walk(path))
-        self.names = _images(everything)
-        if not self.names:
-            raise _no_images(path, "folder", everything)
+        others = Others()
+        names = Names.of(name for name in _walk(path) if others.wanted(name))
+        if not names:
+            raise others.no_images(path, "folder")
+        self.names = names.take(names.order())
 
-    def read(self, name: str) -> bytes:
-        return (self.path / name).read_bytes()
-
-
-class ZipSource(Source):
-    """Every image inside a zip, read without unpacking."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        try:
-            self._zip = zipfile.ZipFile(path)
-        except (zipfile.BadZipFile, OSError) as error:
-            raise DataError(
-                f"{path} is no zip archive, or a truncated one ({error}).", "Copy or download it again."
-            ) from error
-        everything = [i.filename for i in self._zip.infolist() if not i.is_dir()]
-        self.names = _images(everything)
-        if not self.names:
-            raise _no_images(path, "zip", everything)
-
-    def read(self, name: str) -> bytes:
-        return self._zip.read(name)
+    def read(self, row: int) -> bytes:
+        return (self.path / self.names[row]).read_bytes()
 
 
 def open_source(path: Path) -> Source:
     """The images of a folder or zip."""
+    from vaebm_toolkit.builtin.data.zips import ZipSource, is_zip
+
     if path.is_dir():
         return FolderSource(path)
     suffix = path.suffix.lower()
-    if suffix == ".zip" or (suffix not in EXTENSIONS and zipfile.is_zipfile(path) and suffix != ".npz"):
+    if suffix == ".zip" or (suffix not in EXTENSIONS and suffix != ".npz" and is_zip(path)):
         return ZipSource(path)
     if suffix == ".npz":
         raise DataError(
             f"{path} is a NumPy archive, not a folder or zip of images.",
             f"Read it with --dataset npz --dataset.path {path}",
         )
-    raise DataError(
-        f"{path} is a single file; a folder or a .zip of images is read.",
-        f"Name the folder: --dataset.path {path.parent}" if suffix in EXTENSIONS else "Unpack it first.",
-    )
+    fix = f"Name the folder: --dataset.path {path.parent}" if suffix in EXTENSIONS else "Unpack it first."
+    if suffix == ".tar":
+        fix = f"Unpack it first, or read it with --dataset webdataset --dataset.path {path}"
+    raise DataError(f"{path} is a single file; a folder or a .zip of images is read.", fix)
 
 
 def has_images(folder: Path) -> bool:
     """Whether `FolderSource` would find any."""
-    return any(_images([name]) for name in _walk(folder))
+    return any(is_image(name) for name in _walk(folder))
+
+
+def is_image(name: str) -> bool:
+    """Whether a file's name is an image's, and nothing on its path is hidden."""
+    if not name.lower().endswith(EXTENSIONS):
+        return False
+    path = ("/" + name).replace("/./", "/")
+    return "/." not in path and "/__MACOSX/" not in path
+
+
+class Others:
+    """What lies beside the images, counted, to be told where there are no images."""
+
+    def __init__(self) -> None:
+        self.kinds: Counter[str] = Counter()
+        self.zip: str | None = None
+
+    def wanted(self, name: str) -> bool:
+        """Whether this is an image; other names are counted."""
+        if is_image(name):
+            return True
+        kind = PurePosixPath(name).suffix.lower()
+        self.kinds[kind or "without extension"] += 1
+        if kind == ".zip":
+            self.zip = name if self.zip is None else min(self.zip, name)
+        return False
+
+    def no_images(self, path: Path, what: str) -> DataError:
+        """`path`, a folder or a zip as `what` says, holds none."""
+        found = ", ".join(f"{count} {kind}" for kind, count in self.kinds.most_common(4))
+        fix = "Point --dataset.path at the folder or zip that holds them."
+        if ".npz" in self.kinds:
+            fix = f"Read NumPy archives with --dataset npz --dataset.path {path}"
+        elif self.zip is not None:
+            fix = (
+                f"Read the zip: --dataset.path {path / self.zip}" if what == "folder" else "Unpack it first."
+            )
+        elif {".mdb", ".lmdb"} & set(self.kinds):
+            fix = f"Read LMDBs with --dataset lmdb --dataset.path {path}"
+        elif ".tar" in self.kinds:
+            fix = f"Read tar shards with --dataset webdataset --dataset.path {path}"
+        message = f"The {what} {path} holds no images ({found or 'it is empty'});"
+        return DataError(f"{message} {' '.join(EXTENSIONS)} are read.", fix)
 
 
 def _walk(root: Path) -> Iterator[str]:
+    """Every file below `root`, relative to it, one folder's entries at a time and none of them kept."""
     seen = set()
-    for folder, children, files in os.walk(root, followlinks=True):
+    ahead = [""]
+    while ahead:
+        inside = ahead.pop()
+        folder = os.path.join(root, inside)
         real = os.path.realpath(folder)
         if real in seen:  # a link that leads back
-            children.clear()
             continue
         seen.add(real)
-        inside = Path(folder).relative_to(root)
-        yield from ((inside / name).as_posix() for name in files)
-
-
-def _images(names: list[str]) -> list[str]:
-    def wanted(name: str) -> bool:
-        parts = PurePosixPath(name).parts
-        hidden = any(part.startswith(".") or part == "__MACOSX" for part in parts)
-        return not hidden and name.lower().endswith(EXTENSIONS)
-
-    return sorted(filter(wanted, names))
-
-
-def _no_images(path: Path, what: str, names: list[str]) -> DataError:
-    kinds = Counter(PurePosixPath(name).suffix.lower() or "without extension" for name in names)
-    found = ", ".join(f"{count} {kind}" for kind, count in kinds.most_common(4))
-    fix = "Point --dataset.path at the folder or zip that holds them."
-    if ".npz" in kinds:
-        fix = f"Read NumPy archives with --dataset npz --dataset.path {path}"
-    elif ".zip" in kinds:
-        inner = next(name for name in sorted(names) if name.lower().endswith(".zip"))
-        fix = f"Read the zip: --dataset.path {path / inner}" if what == "folder" else "Unpack it first."
-    return DataError(
-        f"The {what} {path} holds no images ({found or 'it is empty'}); {' '.join(EXTENSIONS)} are read.", fix
-    )
+        children = []
+        try:
+            with os.scandir(folder) as entries:
+                for entry in entries:
+                    if entry.is_dir():
+                        children.append(f"{inside}{entry.name}/")
+                    else:
+                        yield inside + entry.name
+        except OSError:  # a folder that may not be read
+            continue
+        ahead += reversed(children)

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
 
 from vaebm_toolkit.errors import DataError
 
@@ -13,18 +16,21 @@ def rank(name: str) -> int:
     return int.from_bytes(hashlib.sha256(name.encode("utf-8", "surrogateescape")).digest()[:8], "big")
 
 
-def hold_out(names: Sequence[str], count: int) -> tuple[list[int], list[int]]:
+def hold_out(names: Iterable[str], count: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Indices (kept, held out), both ascending: the `count` names of lowest rank are held out.
 
     When files are added, an image changes sides only if its rank lies between the old and the
     new threshold; the order in which names are listed does not matter.
     """
-    held = sorted(range(len(names)), key=lambda i: (rank(names[i]), names[i]))[:count]
-    chosen = set(held)
-    return [i for i in range(len(names)) if i not in chosen], sorted(held)
+    ranks = np.fromiter((rank(name) for name in names), np.uint64)
+    held = np.zeros(len(ranks), bool)
+    held[np.argsort(ranks, kind="stable")[:count]] = True
+    return np.flatnonzero(~held), np.flatnonzero(held)
 
 
-def split_by_share(names: Sequence[str], share: float, where: str) -> tuple[list[int], list[int]]:
+def split_by_share(
+    names: Sequence[str], share: float, where: str
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Indices (train, test), at least one of each; `where` names the source in the error."""
     if len(names) < 2:
         raise DataError(

@@ -38,8 +38,8 @@ def images(path: str, size: int | None = None, channels: Any = "data") -> ImageD
         made.test = made.train
         return made
     train, test = splits_of(open_source(found))
-    options = ImageFolderOptions(size=size, channels=channels)
-    made = from_files(train, train if test is None else test, options, memory=0, verify=False)
+    options = ImageFolderOptions(size=size, channels=channels, memory=0, verify=False)
+    made = from_files(train, train if test is None else test, options)
     if test is None:
         made.test = made.train
     return made

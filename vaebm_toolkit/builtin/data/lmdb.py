@@ -77,6 +77,7 @@ class LmdbSource(Source):
 
     def read(self, row: int) -> bytes:
         if self._pid != os.getpid():
+            self._env.env.close()  # the parent's: py-lmdb opens no file twice
             self._env, self._pid = Environment.of(self.path), os.getpid()
         with self._env.env.begin() as transaction:
             data = transaction.get(self.names.raw(row))

@@ -8,9 +8,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from vaebm_toolkit.builtin.moving_options import WganOptions
 from vaebm_toolkit.builtin.trainers import VaebmOptions, VaeOptions
 from vaebm_toolkit.builtin.vae import VaeTrainer, balance
 from vaebm_toolkit.builtin.vaebm import VaebmTrainer
+from vaebm_toolkit.builtin.wgan import WganTrainer
 from vaebm_toolkit.core import Horizon, RowStreams, SpectralPenalty, Trainer, WeightNormConv2d, ranks, stream
 from vaebm_toolkit.core.batch_norm import synchronised
 from vaebm_toolkit.registry import installed, load_factory
@@ -138,8 +140,19 @@ def second_stage() -> dict[str, Any]:
     return trained(made)
 
 
-WORK = {f.__name__: f for f in (normalised, spectral, balanced, gradients, first_stage, second_stage)}
-TOLERANCE = {"first_stage": 1e-9, "second_stage": 1e-9}
+def adversarial() -> dict[str, Any]:
+    """Two players; the energy normalises data and samples together, by the batch."""
+    build, options = part("energy", "resnet", width=4, batch_norm=True)
+    torch.manual_seed(0)
+    energy = build(options, shape=(1, 8, 8))
+    given = WganOptions(critic_steps=2, spectral=0.1, ema=0.9)
+    return trained(WganTrainer(given, Horizon(10, 5, ROWS), nvae().eval(), energy))
+
+
+WORK = {
+    f.__name__: f for f in (normalised, spectral, balanced, gradients, first_stage, second_stage, adversarial)
+}
+TOLERANCE = {"first_stage": 1e-9, "second_stage": 1e-9, "adversarial": 1e-9}
 
 
 def everything() -> dict[str, dict[str, Any]]:

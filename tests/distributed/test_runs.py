@@ -28,6 +28,7 @@ from vaebm_toolkit.training.shards import SHARDS, Shards
 from ..reliability.conftest import Silent, tables
 from .group import default_dtype, together
 
+pytestmark = pytest.mark.slow
 STOP = 6
 """the step of the second stage at which one rank is asked to stop"""
 

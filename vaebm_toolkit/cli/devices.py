@@ -26,6 +26,9 @@ LOST = 75
 SECONDS = 5.0
 """How long it waits before it does, so that the launcher sees the cause first."""
 
+PATIENCE = "120"
+"""Seconds that processes have to end their step and write a checkpoint when they are asked to stop."""
+
 devices_option = click.option(
     "--devices",
     type=click.IntRange(1),
@@ -96,10 +99,10 @@ def telling_lost_ranks(again: Callable[[], str], stop: threading.Event) -> Itera
         raise RunError(f"Another process of this job has ended ({e}); this one stopped.", again()) from e
 
 
-def launch(devices: int, device: str, run: Path | None, again: str) -> None:
-    """This command once per device; returns when all have ended well.
+def launch(devices: int, device: str, again: Callable[[], str], *more: str) -> None:
+    """This command once per device, with `more` arguments; returns when all have ended well.
 
-    run: the directory that a new run goes to. again: the command to go on with after a failure.
+    again: how to go on after a failure.
     """
     from torch.distributed.elastic.multiprocessing import DefaultLogsSpecs, SignalException
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
@@ -108,7 +111,6 @@ def launch(devices: int, device: str, run: Path | None, again: str) -> None:
     from vaebm_toolkit.training.processes import device_type
 
     device_type(device, devices)
-    args = [*sys.argv[1:], *([] if run is None else ["--out", str(run)])]
     with tempfile.TemporaryDirectory() as logs, environment():
         config = LaunchConfig(
             min_nodes=1, max_nodes=1, nproc_per_node=devices, max_restarts=0, monitor_interval=0.1,
@@ -116,9 +118,9 @@ def launch(devices: int, device: str, run: Path | None, again: str) -> None:
             run_id=f"vaebm-{os.getpid()}", logs_specs=DefaultLogsSpecs(log_dir=logs),
         )  # fmt: skip
         try:
-            elastic_launch(config, sys.executable)("-m", "vaebm_toolkit", *args)
+            elastic_launch(config, sys.executable)("-m", "vaebm_toolkit", *sys.argv[1:], *more)
         except ChildFailedError as e:
-            tell(e.failures, devices, again)
+            tell(e.failures, devices, again())
         except SignalException:
             sys.exit(130)  # rank 0 has said where it stopped
 
@@ -132,6 +134,7 @@ def environment() -> Iterator[None]:
     before, elastic = dict(os.environ), logging.getLogger("torch.distributed.elastic")
     level = elastic.level
     os.environ[OURS] = "1"
+    os.environ.setdefault("TORCH_ELASTIC_SHUTDOWN_TIMEOUT", PATIENCE)
     if "lo" in [name for _, name in socket.if_nameindex()]:
         os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
     elastic.setLevel(logging.CRITICAL)
@@ -161,6 +164,8 @@ def tell(failures: dict[int, Any], devices: int, again: str) -> None:
 
 
 def going_on(run: Path, devices: int | None) -> str:
-    """The command that continues a run on as many devices."""
+    """The command that continues a run on as many devices, where there is one yet."""
+    if not (run / "recipe.toml").is_file():
+        return "Start it again."
     command = "torchrun … -m vaebm_toolkit" if launched() and OURS not in os.environ else "vaebm"
     return f"Continue: {command} run --resume {quoted(run)}" + (f" --devices {devices}" if devices else "")

@@ -33,6 +33,9 @@ if TYPE_CHECKING:
     from vaebm_toolkit.results import Evaluation
 
 
+AGAIN = "Go on with the same command."
+
+
 class EvaluateCommand(PartsCommand):
     """Its data set and its [evaluate] are the first run's, unless flags change them."""
 
@@ -133,7 +136,7 @@ def command(
                 "Another data set: --dataset NAME, with its options",
             )
         if apart(devices):
-            launch(devices or 1, device, None, "Go on with the same command: what was made is kept.")
+            launch(devices or 1, device, lambda: AGAIN)
             return
         evaluations = drawn_by_all(runs, flags, seed, device, quiet)
         if not leads():
@@ -156,7 +159,7 @@ def drawn_by_all(
     from vaebm_toolkit.training.processes import leave
 
     stop = threading.Event()
-    with telling_lost_ranks(lambda: "Go on with the same command.", stop), joined(device) as where:
+    with telling_lost_ranks(lambda: AGAIN, stop), joined(device) as where:
         evaluations = [evaluation_of(run, flags, seed, where, quiet) for run in runs]
         if launched():
             for evaluation in evaluations:
@@ -211,7 +214,7 @@ def of_run(evaluation: Evaluation, named: bool, asked: bool) -> list[Record]:
     except KeyboardInterrupt as e:
         raise Interrupted(
             "Stopped; the samples and slow features so far are kept in the run.",
-            "Go on with the same command.",
+            AGAIN,
         ) from e
     for metric in recipe.evaluate.metrics:
         if not any(r.metric == metric for r in found):

@@ -6,6 +6,7 @@ import signal
 import sys
 import threading
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -97,14 +98,15 @@ def command(ctx: click.Context, /, **given: Any) -> None:
     """
     registry = installed()
     if not leads():
-        execute(None, registry, given)
+        if not given["dry_run"]:
+            execute(None, registry, given)
         return
     if not given["quiet"]:
         warn_of_problems()
     if given["resume"] is not None:
         refuse_changes(ctx, given["resume"])
         if apart(given["devices"]):
-            launch(given["devices"], given["device"], None, going_on(given["resume"], given["devices"]))
+            launch(given["devices"], given["device"], partial(going_on, given["resume"], given["devices"]))
             return
         from vaebm_toolkit.launch import go_on
 
@@ -126,8 +128,8 @@ def command(ctx: click.Context, /, **given: Any) -> None:
 
         out = where(recipe, given)
         RunDirectory.refuse_taken(out)
-        go_on = going_on(out, given["devices"])
-        launch(given["devices"], given["device"], None if given["out"] else out, go_on)
+        more = [] if given["out"] else ["--out", str(out)]
+        launch(given["devices"], given["device"], partial(going_on, out, given["devices"]), *more)
         return
     execute(lambda: new_run(recipe, registry, given), registry, given)
 

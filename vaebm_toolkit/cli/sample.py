@@ -79,7 +79,7 @@ def command(
     if leads():
         warn_of_problems()
     if apart(devices):
-        launch(devices or 1, device, None, "Start it again.")
+        launch(devices or 1, device, lambda: "Start it again.")
         return
     from vaebm_toolkit.evaluation.writing import writer
     from vaebm_toolkit.trained import load_model

@@ -19,8 +19,8 @@ KINDS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
 class Normalised(torch.autograd.Function):
     """y = (x − μ) / √(σ² + ε) per channel, by mean and variance over all ranks' rows (Ioffe & Szegedy, 2015).
 
-    torch's SyncBatchNorm is for CUDA alone. Of the batch, only x is kept for the backward pass, and two
-    numbers per channel go round in each direction.
+    torch's SyncBatchNorm is for CUDA alone. Of the batch, only x is kept for the backward pass, and one
+    message goes round in each direction, of two numbers per channel.
     """
 
     @staticmethod
@@ -29,10 +29,10 @@ class Normalised(torch.autograd.Function):
         dims, shape = reduced(x)
         wide = x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
         var, mean = torch.var_mean(wide, dims, correction=0)
-        means = ranks.total(own_row(mean))
+        means, variances = ranks.total(own_row(torch.stack([mean, var]))).unbind(1)
         centre = means.mean(0)
         # the variance of the whole is the mean of the parts', plus that of their means
-        var = ranks.mean(var) + (means - centre).square().mean(0)
+        var = variances.mean(0) + (means - centre).square().mean(0)
         scale = torch.rsqrt(var + eps)
         y = ((wide - centre.view(shape)) * scale.view(shape)).to(x.dtype)
         ctx.save_for_backward(x, centre, scale)
@@ -57,7 +57,7 @@ def reduced(x: Tensor) -> tuple[list[int], list[int]]:
 
 
 def own_row(value: Tensor) -> Tensor:
-    """(C,) -> (ranks, C): zero but for this rank's row, so that a sum over the ranks has a row of each."""
+    """(…) -> (ranks, …): zero but for this rank's row, so that a sum over the ranks has a row of each."""
     out = value.new_zeros(ranks.world(), *value.shape)
     out[ranks.rank()] = value
     return out

@@ -16,7 +16,7 @@ import torch.distributed as dist
 from vaebm_toolkit.errors import RecipeError
 from vaebm_toolkit.training.device import choose_device
 
-PATIENCE = timedelta(days=1)
+PATIENCE = timedelta(hours=2)
 """How long a rank waits for another that says nothing. One that has ended is noticed at once."""
 
 

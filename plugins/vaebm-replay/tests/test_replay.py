@@ -13,7 +13,7 @@ from safetensors.torch import load, save
 
 from vaebm_replay.buffer import ReplayBuffer, build, host_stream
 from vaebm_replay.options import ReplayOptions
-from vaebm_toolkit import RunError
+from vaebm_toolkit import RecipeError, RunError
 from vaebm_toolkit.core import RowStreams, State, stream
 
 
@@ -274,3 +274,26 @@ def test_another_capacity_is_refused():
 def test_listing_the_plugin_does_not_import_torch():
     code = "import sys, vaebm_replay; list(vaebm_replay.vaebm_components()); sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0
+
+
+def test_shards_are_dealt_out_oldest_first(device):
+    whole = buffer(capacity=12)
+    shards = [whole.shard(rank, 2) for rank in range(2)]
+    for shard, first in zip(shards, (0, 100), strict=True):
+        assert shard.capacity == 6
+        shard.push(rows(first, 9, device))  # the ring keeps the last six
+    three = whole.redistributed([shard.state_dict() for shard in shards], 3)
+    held = []
+    for rank, state in enumerate(three):
+        new = whole.shard(rank, 3)
+        new.load_state_dict(state)
+        held.append(stored(new))
+    assert held == [[3, 104, 6, 107], [103, 5, 106, 8], [4, 105, 7, 108]]
+    whole.load_state_dict(whole.redistributed(three, 1)[0])
+    assert sorted(stored(whole)) == [*range(3, 9), *range(103, 109)]
+
+
+def test_a_ring_that_cannot_be_divided():
+    with pytest.raises(RecipeError, match="12 chains cannot be shared evenly by 5") as e:
+        buffer(capacity=12).shard(0, 5)
+    assert "--buffer.capacity 10" in str(e.value)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from vaebm_toolkit.cli import plugin_option, warn_of_problems
+from vaebm_toolkit.cli.hints import EVALUATE, hints, images_of, refuse_images, writable
 from vaebm_toolkit.cli.parts import RECIPE, PartsCommand, flags_of, pairs, part_flag
 from vaebm_toolkit.cli.tables import print_records
 from vaebm_toolkit.errors import RecipeError, RunError, quoted
@@ -94,6 +95,8 @@ def command(
     features are kept in the run: what was interrupted goes on with the same command.
     """
     warn_of_problems()
+    if out is not None:
+        writable(out)
     if bool(runs) == (samples is not None):
         raise RecipeError(
             "Give either runs, or --samples with images." if runs else "There is nothing to evaluate.",
@@ -115,16 +118,18 @@ def command(
                 "--reference and --size are for --samples; a run is compared with its own data.",
                 "Another data set: --dataset NAME, with its options",
             )
-        found = [
-            r for run in runs for r in of_run(run, flags, seed, device, quiet, len(runs) > 1, bool(metrics))
-        ]
+        runs = tuple({run.resolve(): run for run in runs}.values())  # one given twice is one
+        with hints(EVALUATE):
+            found = [
+                r
+                for run in runs
+                for r in of_run(run, flags, seed, device, quiet, len(runs) > 1, bool(metrics))
+            ]
     print_records(found)
     if out is not None:
-        from attrs import asdict
+        from vaebm_toolkit.evaluation import records
 
-        from vaebm_toolkit.training.files import write_json
-
-        write_json(out, [asdict(r) for r in found])
+        records.write(out, found)
         click.echo(f"Written to {quoted(out)}")
 
 
@@ -149,6 +154,7 @@ def of_run(
     from vaebm_toolkit.training.fit import Interrupted
     from vaebm_toolkit.training.rundir import DATA, RunDirectory, read_json
 
+    refuse_images(run)
     registry = installed()
     directory = RunDirectory.open(run, registry)
     tables = merge(read(run / RECIPE), flags)
@@ -193,6 +199,7 @@ def of_files(
     """Figures of images in files."""
     from vaebm_toolkit import sets
     from vaebm_toolkit.building import build_dataset
+    from vaebm_toolkit.report.tables import words
 
     if reference is None and not named:
         raise RecipeError(
@@ -206,6 +213,8 @@ def of_files(
     tables = {**base, "dataset": {**base.get("dataset", {}), **flags.get("dataset", {})},
               "trainer": {"name": ABSENT}, "evaluate": evaluate}  # fmt: skip
     recipe = resolve(merge(tables, tables), installed())
-    theirs = build_dataset(recipe) if reference is None else sets.images(reference, size, channels)
-    ours = sets.images(samples, size, channels)
-    return sets.compared(ours, theirs, recipe, samples, reference or recipe.names["dataset"])
+    with hints(EVALUATE if reference is None else images_of("--reference")):
+        theirs = build_dataset(recipe) if reference is None else sets.images(reference, size, channels)
+    with hints(images_of("--samples")):
+        ours = sets.images(samples, size, channels)
+        return sets.compared(ours, theirs, recipe, samples, reference or words(recipe.data))

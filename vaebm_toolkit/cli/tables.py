@@ -88,15 +88,14 @@ def print_records(found: Sequence[Record]) -> None:
             click.echo(f"{model}: {words(of_model[model])}")
     for (metric, features), rs in groups.items():
         title = metric + (f", {features}" if features else "")
-        hidden = {*shared, "found"}
+        hidden = {*shared, "found"}.union(*[of_model[m] for m in {r.model for r in rs}])
         same = {k: v for k, v in common([r.protocol for r in rs]).items() if k not in hidden}
         if same:
             click.echo(f"{title}: {words(same)}")
         for picture in (p for r in rs for p in r.pictures.values()):
             click.echo(f"{title}: picture {picture}")
         for r in rs:
-            told_already = {*same, *hidden, *of_model[r.model]}
-            own = {k: v for k, v in r.protocol.items() if k not in told_already}
+            own = {k: v for k, v in r.protocol.items() if k not in same and k not in hidden}
             if own:
                 click.echo(f"  {title}, {r.model}: {words(own)}")
         for r in rs:

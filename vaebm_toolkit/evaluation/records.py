@@ -162,6 +162,18 @@ def differences(records: Sequence[Record]) -> dict[str, list[Any]]:
     return {k: values for k, values in found.items() if k in alone or any(v != values[0] for v in values)}
 
 
+def alike(found: Sequence[Record]) -> list[list[Record]]:
+    """Records in groups whose figures compare."""
+    groups: list[list[Record]] = []
+    for r in found:
+        fitting = (group for group in groups if not differences([*group, r]))
+        if (group := next(fitting, None)) is not None:
+            group.append(r)
+        else:
+            groups.append([r])
+    return groups
+
+
 def common(protocols: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """What all of them say."""
     first, *others = protocols or [{}]

@@ -17,7 +17,7 @@ from vaebm_toolkit.evaluation.density import relative_density
 from vaebm_toolkit.evaluation.records import Record
 from vaebm_toolkit.evaluation.sampling import samples
 from vaebm_toolkit.evaluation.store import SampleStore, digest
-from vaebm_toolkit.measuring import KeptSamples, against, measure, versions
+from vaebm_toolkit.measuring import KeptSamples, against, measure, noting, versions
 from vaebm_toolkit.recipe import EvaluateOptions, Recipe
 from vaebm_toolkit.report import pictures
 from vaebm_toolkit.trained import load_model
@@ -129,7 +129,8 @@ class Evaluation:
 
         parts = self.recipe.measured
         measured = measure(parts, self.dataset, reference, streams, models, protocol, self.metrics)
-        found = [evolve(r, pictures=self.keep_pictures(r, metric)) for r, metric in measured]
+        with noting(self.note):
+            found = [evolve(r, pictures=self.keep_pictures(r, metric)) for r, metric in measured]
         energy = models[model_name(self.recipe)].energy
         for name, stream in streams.items() if energy is not None and mean_energy else ():
             with torch.no_grad():

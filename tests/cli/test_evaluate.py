@@ -151,8 +151,7 @@ def test_a_set_is_no_distance_from_itself(vaebm: Vaebm) -> None:
 
 
 def test_splits_of_a_score_are_not_too_small(vaebm: Vaebm, run: str) -> None:
-    called = vaebm("evaluate", run, "-m", "inception-score", "-f", "classifier", "--classifier.steps", "20",
-                   "-n", "12")  # fmt: skip
+    called = vaebm("evaluate", run, "-m", "inception-score", "--classifier.steps", "20", "-n", "12")
     assert "score: 1 split in place of 10" in called.out
     assert "[" not in table(called)["vaebm"]["score-classifier"]
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +14,7 @@ from vaebm_toolkit.cli.hints import EVALUATE, hints, images_of, refuse_images, w
 from vaebm_toolkit.cli.parts import RECIPE, PartsCommand, flags_of, pairs, part_flag
 from vaebm_toolkit.cli.tables import print_records
 from vaebm_toolkit.errors import RecipeError, RunError, quoted
+from vaebm_toolkit.options import slots
 from vaebm_toolkit.recipe import ABSENT, DEFAULT_DATASET, Table, base_recipe, merge, read, resolve
 from vaebm_toolkit.registry import Registry, installed
 
@@ -111,7 +112,7 @@ def command(
     flags = merge(flags_of(ctx), {"evaluate": evaluate})
     if samples is not None:
         named = any(name == "--dataset" for name, _ in pairs(sys.argv[1:])) or "dataset" in flags
-        found = of_files(samples, reference, size, channels, flags, named, device)
+        found = of_files(samples, reference, size, channels, flags, named, quiet)
     else:
         if reference is not None or size is not None:
             raise RecipeError(
@@ -160,7 +161,7 @@ def of_run(
     tables = merge(read(run / RECIPE), flags)
     if seed is not None:
         tables = merge(tables, {"run": {"seed": seed}})
-    recipe = resolve(tables, registry)
+    recipe = resolve(in_usual_spaces(tables, flags), registry)
     dataset = build_dataset(recipe)
     trained = tuple(read_json(run / DATA)["shape"])
     if tuple(dataset.shape) != trained:
@@ -171,11 +172,7 @@ def of_run(
             f"{recipe.names['dataset']}",
         )
 
-    def note(text: str) -> None:
-        if not quiet:
-            click.echo(text, err=True)
-
-    evaluation = Evaluation(directory, dataset, choose_device(device), recipe=recipe, note=note)
+    evaluation = Evaluation(directory, dataset, choose_device(device), recipe=recipe, note=noted(quiet))
     try:
         found = evaluation.figures(energy=not asked)
     except KeyboardInterrupt as e:
@@ -192,9 +189,26 @@ def of_run(
     return [evolve(r, model=f"{run.name}: {r.model}") for r in found] if named else found
 
 
+def in_usual_spaces(tables: Mapping[str, Table], flags: Mapping[str, Table]) -> Mapping[str, Table]:
+    """With the metrics' own feature spaces, where nobody named one and pixels are none of them."""
+    evaluate = tables.get("evaluate", {})
+    if "features" in flags.get("evaluate", {}) or list(evaluate.get("features", ["pixels"])) != ["pixels"]:
+        return tables
+    found = [installed().find("metric", name).component for name in evaluate.get("metrics", ())]
+    usual = [s.default for c in found for s in slots(c.options).values() if s.kind == "features"]
+    if not usual or "pixels" in usual:
+        return tables
+    return merge(tables, {"evaluate": {"features": usual}})
+
+
+def noted(quiet: bool) -> Callable[[str], None]:
+    """Where notes on the work go: stderr, or nowhere."""
+    return (lambda text: None) if quiet else (lambda text: click.echo(text, err=True))
+
+
 def of_files(
     samples: str, reference: str | None, size: int | None, channels: str, flags: Mapping[str, Table],
-    named: bool, device: str,
+    named: bool, quiet: bool,
 ) -> list[Record]:  # fmt: skip
     """Figures of images in files."""
     from vaebm_toolkit import sets
@@ -212,9 +226,9 @@ def of_files(
     evaluate = {"metrics": ["frechet"], "features": ["pixels"], **flags.get("evaluate", {})}
     tables = {**base, "dataset": {**base.get("dataset", {}), **flags.get("dataset", {})},
               "trainer": {"name": ABSENT}, "evaluate": evaluate}  # fmt: skip
-    recipe = resolve(merge(tables, tables), installed())
+    recipe = resolve(in_usual_spaces(merge(tables, tables), flags), installed())
     with hints(EVALUATE if reference is None else images_of("--reference")):
         theirs = build_dataset(recipe) if reference is None else sets.images(reference, size, channels)
     with hints(images_of("--samples")):
         ours = sets.images(samples, size, channels)
-        return sets.compared(ours, theirs, recipe, samples, reference or words(recipe.data))
+        return sets.compared(ours, theirs, recipe, samples, reference or words(recipe.data), noted(quiet))

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import copy
+import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -121,6 +123,25 @@ def measure(
             if figures:
                 told = {**protocol(stream_name), **metric.protocol, **about}
                 yield records.record(stream_name, name, features, figures, told), metric
+
+
+@contextmanager
+def noting(note: Callable[[str], None]) -> Iterator[None]:
+    """Passes on what feature spaces and metrics log about work that takes long."""
+
+    class Notes(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            note(record.getMessage())
+
+    ours, handler = logging.getLogger("vaebm_toolkit"), Notes(logging.INFO)
+    before = ours.level
+    ours.addHandler(handler)
+    ours.setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        ours.removeHandler(handler)
+        ours.setLevel(before)
 
 
 def against(dataset: Dataset, split: str, folder: Path, batch_size: int) -> Dataset:

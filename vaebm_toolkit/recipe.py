@@ -150,6 +150,14 @@ class Recipe:
                 out[table] = {"name": ABSENT}
         return out
 
+    @property
+    def data(self) -> Table:
+        """Which examples there are: the data set's name, and the options that are not as by default."""
+        part = self.parts["dataset"]
+        declared, values = fields(part.registered.component.options), to_toml(part.options)
+        own = [k for k, f in declared.items() if not f.unseen and getattr(part.options, k) != f.default]
+        return {"name": self.names["dataset"], **{k: values[k] for k in own}}
+
     def __str__(self) -> str:
         """The recipe as TOML."""
         return dumps(self.tables())

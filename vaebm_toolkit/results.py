@@ -18,8 +18,8 @@ from vaebm_toolkit.evaluation.density import relative_density
 from vaebm_toolkit.evaluation.records import Record
 from vaebm_toolkit.evaluation.sampling import samples
 from vaebm_toolkit.evaluation.sharing import Shared
-from vaebm_toolkit.evaluation.store import SampleStore
-from vaebm_toolkit.measuring import KeptSamples, against, measure, versions
+from vaebm_toolkit.evaluation.store import SampleStore, digest
+from vaebm_toolkit.measuring import KeptSamples, against, measure, noting, versions
 from vaebm_toolkit.recipe import EvaluateOptions, Recipe
 from vaebm_toolkit.report import pictures
 from vaebm_toolkit.trained import load_model
@@ -140,15 +140,18 @@ class Evaluation:
         self, models: Mapping[str, Model], streams: Mapping[str, SampleStream], mean_energy: bool = True
     ) -> list[Record]:
         """Every figure of every model, kept in the run."""
-        o = self.options
-        reference = against(self.dataset, o.split, self.run.path / STORE, o.batch_size)
+        o, other = self.options, self.other_data
+        folder = self.run.path / STORE / (f"data-{digest(other)}" if other else "")
+        reference = against(self.dataset, o.split, folder, o.batch_size)
 
         def protocol(name: str) -> dict[str, Any]:
-            return {**self.conditions(models[name]), "split": o.split}
+            named = {"data": other} if other else {}
+            return {**self.conditions(models[name]), **named, "split": o.split}
 
         parts = self.recipe.measured
         measured = measure(parts, self.dataset, reference, streams, models, protocol, self.metrics)
-        found = [evolve(r, pictures=self.keep_pictures(r, metric)) for r, metric in measured]
+        with noting(self.note):
+            found = [evolve(r, pictures=self.keep_pictures(r, metric)) for r, metric in measured]
         energy = models[model_name(self.recipe)].energy
         for name, stream in streams.items() if energy is not None and mean_energy else ():
             with torch.no_grad():
@@ -156,8 +159,14 @@ class Evaluation:
             figures = {ENERGY: total / len(stream)}
             told = {**self.conditions(models[name]), "device": str(self.device), "versions": versions()}
             found.append(records.record(name, ENERGY, "", figures, told))
-        records.keep(self.run.path, found)
+        if (aside := records.keep(self.run.path, found)) is not None:
+            self.note(f"warning: {self.run.path / records.FILE} could not be read, and is {aside.name} now")
         return found
+
+    @property
+    def other_data(self) -> dict[str, Any]:
+        """The data that the samples are compared with, where they are not the run's own."""
+        return {} if self.recipe.data == self.run.recipe.data else self.recipe.data
 
     def keep_pictures(self, r: Record, metric: Metric) -> dict[str, str]:
         """A metric's pictures as PNG files in the run: what they show -> their paths, relative to it."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import torch
@@ -13,7 +13,7 @@ from vaebm_toolkit.builtin.data.whole import images as images
 from vaebm_toolkit.core import Dataset, SampleStream, Split
 from vaebm_toolkit.errors import DataError
 from vaebm_toolkit.evaluation.records import Record
-from vaebm_toolkit.measuring import against, measure
+from vaebm_toolkit.measuring import against, measure, noting
 from vaebm_toolkit.recipe import Recipe
 
 
@@ -40,7 +40,14 @@ def matching(samples: Dataset, reference: Dataset, theirs: Path | str) -> None:
         )
 
 
-def compared(ours: Dataset, theirs: Dataset, recipe: Recipe, samples: str, reference: str) -> list[Record]:
+def compared(
+    ours: Dataset,
+    theirs: Dataset,
+    recipe: Recipe,
+    samples: str,
+    reference: str,
+    note: Callable[[str], None] = lambda text: None,
+) -> list[Record]:
     """Figures of the images of one set against those of another, by the metrics of the recipe."""
     matching(ours, theirs, reference)
     o = recipe.evaluate
@@ -49,7 +56,7 @@ def compared(ours: Dataset, theirs: Dataset, recipe: Recipe, samples: str, refer
     protocol = {"images": samples, "reference images": reference, "split": o.split}
     if theirs.train is theirs.test:
         del protocol["split"]
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as folder, noting(note):
         against_these = against(theirs, o.split, Path(folder), o.batch_size)
         found = measure(recipe.measured, theirs, against_these, {"samples": x}, {}, lambda name: protocol)
         return [r for r, _ in found]

@@ -270,3 +270,9 @@ def test_too_few_held_out_examples() -> None:
     data = TinyDataset(GREY, test=1)
     with pytest.raises(DataError, match="at least 2 held-out"):
         metric_of(energy_alone(data)).check(data)
+
+
+def test_the_data_themselves_are_known() -> None:
+    data = build_digits(DigitsOptions())
+    assert ood.same_as(data, ood.spread(ood.of_data_set("digits", data), 50))
+    assert not ood.same_as(data, ood.spread(data.train, 50))

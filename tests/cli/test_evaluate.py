@@ -105,6 +105,68 @@ def test_more_samples_are_added_to_those_that_are_there(
     assert asked == [range(12), range(12), range(12, 30), range(12, 30)]
 
 
+def test_other_data_are_named_and_kept_apart(vaebm: Vaebm, run: str) -> None:
+    from vaebm_toolkit.evaluation.records import differences, read
+
+    images("other.npz", 30, 0, (8, 8))
+    vaebm("evaluate", run, "-m", "frechet", "-n", "12")
+    own = vaebm("evaluate", run, "run/", "-m", "frechet", "-n", "12")
+    assert set(table(own)) == {"generator", "vaebm"}  # a run given twice is one
+    other = vaebm("evaluate", run, "-m", "frechet", "-n", "12", "--dataset", "npz",
+                  "--dataset.path", "other.npz")  # fmt: skip
+    assert other.code == 0, other.err
+    assert "data npz, path other.npz" in other.out
+    kept = [r for r in read(Path(run)) if r.metric == "frechet" and r.protocol["samples"] == 12]
+    assert [(r.model, "data" in r.protocol) for r in kept] == [
+        ("generator", False), ("vaebm", False), ("generator", True), ("vaebm", True),
+    ]  # fmt: skip
+    assert set(differences(kept)) == {"data", "reference"}
+
+
+def test_no_interval_where_none_is_known(vaebm: Vaebm, run: str) -> None:
+    called = vaebm("evaluate", run, "-m", "kernel", "-m", "frechet", "-n", "2")
+    assert called.code == 0, called.err
+    assert "nan" not in called.out
+    assert "NaN" not in Path("run/evaluation.json").read_text()
+
+
+def test_a_damaged_file_of_figures_is_set_aside(vaebm: Vaebm, run: str) -> None:
+    Path("run/evaluation.json").write_text("[{")
+    called = vaebm("evaluate", run, "-m", "frechet", "-n", "12")
+    assert called.code == 0, called.err
+    assert "evaluation.damaged.json" in called.err
+    assert Path("run/evaluation.damaged.json").read_text() == "[{"
+    assert len(json.loads(Path("run/evaluation.json").read_text())) == 2
+
+
+def test_a_set_is_no_distance_from_itself(vaebm: Vaebm) -> None:
+    images("a.npz", 40, 0)
+    called = vaebm("evaluate", "--samples", "a.npz", "--reference", "a.npz", "-m", "frechet",
+                   "-m", "precision-recall", "--out", "found.json")  # fmt: skip
+    assert called.code == 0, called.err
+    distance, shares = json.loads(Path("found.json").read_text())
+    assert distance["figures"]["frechet"] == 0
+    assert distance["intervals"]["frechet"][0] == 0
+    assert all(0 <= low <= high <= 1 for k, (low, high) in shares["intervals"].items() if k != "density")
+
+
+def test_splits_of_a_score_are_not_too_small(vaebm: Vaebm, run: str) -> None:
+    called = vaebm("evaluate", run, "-m", "inception-score", "--classifier.steps", "20", "-n", "12")
+    assert "score: 1 split in place of 10" in called.out
+    assert "[" not in table(called)["vaebm"]["score-classifier"]
+
+
+def test_a_file_that_is_no_image_is_not_said_to_be_the_only_one(vaebm: Vaebm) -> None:
+    Path("folder").mkdir()
+    for i, x in enumerate(images("a.npz", 6, 0)):
+        Image.fromarray(x).save(f"folder/{i}.png")
+    for name in ("3", "4"):
+        Path(f"folder/{name}.png").write_bytes(b"")
+    called = vaebm("evaluate", "--samples", "folder", "--reference", "a.npz")
+    assert "At least 1 of 6 images" in called.err
+    assert "vaebm data check --dataset image-folder --dataset.path folder" in called.err
+
+
 def test_two_runs_of_different_protocols_are_told_apart(vaebm: Vaebm, run: str, tmp_path: Path) -> None:
     shutil.copytree("run", "other")
     recipe = Path("other/recipe.toml")
@@ -179,10 +241,16 @@ def test_other_images_are_told_from_the_data(vaebm: Vaebm, run: str) -> None:
         (["--samples", "a.npz", "--reference", "grey.npz"], "--channels grey"),
         (["--samples", "run", "--reference", "a.npz"], "vaebm evaluate run"),
         (["--samples", "gone", "--reference", "a.npz"], "gone does not exist"),
-        (["--samples", "a.npz", "--reference", "a.npz", "-f", "classifier"], "no labels"),
+        (["--samples", "a.npz", "--reference", "a.npz", "-f", "classifier"], "-f pixels"),
         (["--samples", "a.npz", "--reference", "b.npz", "-m", "density"], "data of two values"),
         (["--samples", "a.npz", "--reference", "few.npz", "-m", "precision-recall"], "at least 6"),
-        (["--samples", "a.npz", "--reference", "b.npz", "-m", "memorisation"], "--split test"),
+        (["--samples", "a.npz", "--reference", "b.npz", "-m", "memorisation"], "train/ and test/"),
+        (["--samples", "a.npz", "--reference", "b.npz", "-m", "modes"], "-m frechet"),
+        (["--samples", "one.npz", "--reference", "b.npz"], "frechet needs at least 2"),
+        (["--samples", "text", "--reference", "b.npz"], "Point --samples at the folder"),
+        (["--samples", "a.npz", "--reference", "b.npz", "--out", "gone/f.json"], "mkdir -p gone"),
+        (["--samples", "a.npz", "--reference", "b.npz", "--out", "f.txt"], "--out f.json"),
+        (["a.npz"], "--samples a.npz"),
         (["run", "-m", "frechte"], 'Did you mean "frechet"'),
         (["run", "-m", "frechet", "-f", "pixel"], 'Did you mean "pixels"'),
         (["run", "-m", "frechet", "--kernel.subsets", "5"], "evaluate.kernel"),
@@ -199,6 +267,9 @@ def test_what_is_refused(vaebm: Vaebm, run: str, args: list[str], says: str) -> 
     images("a.npz", 20, 0)
     images("b.npz", 20, 1)
     images("few.npz", 4, 1)
+    images("one.npz", 1, 1)
+    Path("text").mkdir()
+    Path("text/a.txt").write_text("")
     images("big.npz", 20, 2, (16, 16, 3))
     images("grey.npz", 20, 2, (8, 8))
     called = vaebm("evaluate", *args)

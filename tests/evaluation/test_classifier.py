@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from vaebm_toolkit.core import Split
 from vaebm_toolkit.evaluation import classifier as module
 from vaebm_toolkit.evaluation.classifier import cache_folder, classifier, train_classifier
 from vaebm_toolkit.testing.tiny import TinyDataset
@@ -43,6 +44,34 @@ def test_what_is_kept_is_what_was_trained(monkeypatch: pytest.MonkeyPatch) -> No
     assert accuracy == kept
     assert not again.training
     assert not any(p.requires_grad for p in again.parameters())
+
+
+def test_one_set_is_divided_and_few_images_are_not(caplog: pytest.LogCaptureFixture) -> None:
+    data = TinyDataset((1, 8, 8))
+    n = len(data.train)
+    assert module.division(data).words == f"{len(data.test):,} held-out images"
+    data.test = data.train
+    d = module.division(data)
+    assert sorted([*d.learned.tolist(), *d.checked.tolist()]) == list(range(n))
+    assert d.words == f"{n // 5} held-out images"
+    with caplog.at_level("INFO", "vaebm_toolkit"):
+        classifier(data, steps=5)
+        classifier(data, steps=5)
+    (note,) = caplog.messages
+    assert note.startswith(f"training the classifier on {n - n // 5} images, 5 steps; kept in ")
+    data.train = data.test = Few(data.train, 20)
+    assert module.division(data).words == "the 20 images it was trained on"
+
+
+class Few(Split):
+    def __init__(self, split: Split, count: int) -> None:
+        self.split, self.count = split, count
+
+    def __len__(self) -> int:
+        return self.count
+
+    def batch(self, indices: torch.Tensor, rng: torch.Generator | None = None) -> torch.Tensor:
+        return self.split.batch(indices)
 
 
 def test_other_data_and_settings_are_trained_for(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -79,6 +79,14 @@ def test_the_mean_over_subsets_is_near_the_estimate_of_all_rows(rng: torch.Gener
     assert abs(found.value - mmd2(a, b)) < 4 * found.std / 200**0.5
 
 
+def test_the_error_of_the_subsets_is_the_spread_over_other_subsets(rng: torch.Generator) -> None:
+    a, b = draw(A, 200, rng), draw(B, 200, rng)
+    found = [kernel_distance(a, b, subsets(200, 10, 20, rng), subsets(200, 10, 20, rng)) for _ in range(100)]
+    spread = torch.tensor([f.value for f in found]).std()
+    error = torch.tensor([f.error(10) for f in found]).square().mean().sqrt()
+    assert float(error / spread) == pytest.approx(1, abs=0.3)  # 100 of them: ± 0.07
+
+
 def test_equals_clean_fid_on_the_same_subsets(rng: torch.Generator) -> None:
     fid = pytest.importorskip("cleanfid.fid")
     a, b = torch.randn(90, 32, generator=rng), torch.randn(70, 32, generator=rng) + 0.2

@@ -36,6 +36,8 @@ def test_it_renders(browser: Browser, page: Path, width: int, scheme: str) -> No
     assert browser.problems == []
     assert [r for r in browser.requests if not r.startswith(("file:", "data:"))] == []
     assert browser.value("document.documentElement.scrollWidth") <= width
+    tables = "[...document.querySelectorAll('.metric .scroll')]"
+    assert browser.value(f"{tables}.every(t => t.scrollWidth <= t.clientWidth)")
     assert browser.value("[...document.images].every(i => i.complete && i.naturalWidth > 0)")
     lightness = "getComputedStyle(document.body).backgroundColor.match(/\\d+/g).map(Number)[0]"
     assert (browser.value(lightness) > 128) == (scheme == "light")

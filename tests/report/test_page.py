@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from vaebm_toolkit.errors import RunError
+from vaebm_toolkit.evaluation.records import read
 from vaebm_toolkit.report.page import write_report
 
 from ..cli.conftest import Vaebm
@@ -214,6 +215,11 @@ def test_wrong_input(vaebm: Vaebm, finished: Path, args: list[str], said: str) -
 
 def test_damaged_files_are_named(vaebm: Vaebm, run: Path) -> None:
     (run / "evaluation.json").write_text("[{")
-    called = vaebm("report", run)
-    assert called.code == 1
-    assert "evaluation.json cannot be read" in called.err
+    page = report(vaebm, run)
+    assert "evaluation.json cannot be read" in page.reading
+    assert f"mv {run / 'evaluation.json'}" in page.reading
+    assert set(page.ids) >= EVERY  # metrics.json has the figures too
+    for text in ("{}", '[{"model": "a"}]', "3"):
+        (run / "evaluation.json").write_text(text)
+        with pytest.raises(RunError, match="holds no list of records"):
+            read(run)

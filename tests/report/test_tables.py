@@ -22,8 +22,9 @@ def table(*found: Record):  # type: ignore[no-untyped-def]
 
 def test_figures_of_one_protocol() -> None:
     m = table(record("a", 2.0), record("b", 3.0))
-    assert m.columns == ["frechet"]
-    assert [(r.label, r.cells[0].value, r.cells[0].interval) for r in m.rows] == [
+    (shown,) = m.tables
+    assert shown.head == ["Model", "frechet"]
+    assert [(r.label, r.cells[0].value, r.cells[0].interval) for r in shown.rows] == [
         ("a", "2", "1 to 3"), ("b", "3", "2 to 4"),
     ]  # fmt: skip
     assert ("samples", "1,000") in m.protocol
@@ -32,7 +33,10 @@ def test_figures_of_one_protocol() -> None:
 
 def test_other_numbers_of_samples_do_not_compare() -> None:
     m = table(record("a", 2.0), record("b", 3.0, samples=10))
-    assert m.differences == [("samples", [("a", "1,000"), ("b", "10")])]
+    assert m.differences == ["samples"]
+    assert [(t.told, [r.label for r in t.rows]) for t in m.tables] == [
+        ("samples 1,000", ["a"]), ("samples 10", ["b"]),
+    ]  # fmt: skip
 
 
 def test_devices_and_the_chain_that_one_model_has_are_no_reason() -> None:
@@ -48,8 +52,31 @@ def test_runs_of_two_seeds_compare() -> None:
 
 
 def test_two_chains_that_differ_are_one() -> None:
-    m = table(record("a", 2.0, sampler={"steps": 3}), record("b", 3.0, sampler={"steps": 4}))
-    assert [k for k, _ in m.differences] == ["sampler"]
+    chain = {"name": "latent-ld", "steps": 3}
+    alone, a, b = (
+        record("c", 1.0),
+        record("a", 2.0, sampler=chain),
+        record("b", 3.0, sampler={**chain, "steps": 4}),
+    )
+    m = table(alone, a, b)
+    assert m.differences == ["sampler"]
+    assert [(t.told, [r.label for r in t.rows]) for t in m.tables] == [
+        ("sampler steps 3", ["c", "a"]), ("sampler steps 4", ["b"]),
+    ]  # fmt: skip
+
+
+def test_a_chain_is_told_once() -> None:
+    chain = {"name": "latent-ld", "steps": 3}
+    m = table(record("a", 2.0), record("b", 3.0, sampler=chain), record("b", 3.1, seed=1, sampler=chain))
+    assert ("sampler", [("b", "latent-ld, steps 3")]) in m.further
+
+
+def test_many_figures_go_down_the_page() -> None:
+    many = Record("a", "ood", "", {f"AUROC {k}": 0.5 for k in range(9)}, {"AUROC 1": (0.4, 0.6)}, {})
+    (shown,) = table(many).tables
+    assert shown.head == ["Figure", "a"]
+    assert [r.label for r in shown.rows] == [f"AUROC {k}" for k in range(9)]
+    assert [r.cells[0].interval for r in shown.rows][:2] == ["", "0.4 to 0.6"]
 
 
 def named(figure: str, features: str = "inception", **protocol: object) -> str:
@@ -73,7 +100,8 @@ def test_what_a_figure_is_not_good_for_stands_beside_it(capsys: pytest.CaptureFi
     a, b = record("a", 2.0, found={"ess": 1.0, "reading": {"frechet": "a bound"}}), record("b", 3.0)
     m = table(a, b)
     assert m.differences == []
-    assert m.further == [("how to read it", [("a", "frechet a bound")])]
+    assert m.further == []
+    assert m.reading == [("a, frechet", "a bound")]
     print_records([a, b])
     said = capsys.readouterr().out
     assert "a, frechet: a bound" in said

@@ -128,7 +128,7 @@ class Chains(Metric):
         if noise is not None:
             groups = {name: norm_drift(v.cpu()) for name, v in noise.items()}
             every = norm_drift(torch.cat([v.flatten(1) for v in noise.values()], 1).cpu())
-            found["‖ε‖/√d"] = Figure.within(every.ratio, every.mean.error / every.expected)
+            found["‖ε‖/√d"] = Figure.within(every.ratio, every.mean.error / every.expected, least=0)
             if len(groups) > 1:
                 self.protocol["found"]["‖ε‖/√d by group"] = {k: round(g.ratio, 4) for k, g in groups.items()}
         if not model.in_data_space or sampler.bounds is None:  # it does not hold where values are projected

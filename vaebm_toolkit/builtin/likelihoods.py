@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -11,6 +12,8 @@ from torch import Tensor
 from vaebm_toolkit import DataError, RecipeError
 from vaebm_toolkit.core import Autoencoder, Dataset, Fitted, Metric, Model
 from vaebm_toolkit.evaluation.density import LogMean, PlaneLikelihood, plane_likelihood
+
+log = logging.getLogger(__name__)
 
 
 class Density(Metric):
@@ -48,6 +51,7 @@ class Density(Metric):
         like = next(part for part in self.model if part is not None)
         parameter = next(like.parameters())
         x = dataset.test.batch(torch.arange(len(dataset.test))).to(parameter)
+        log.info("density: %s on %s points and on a grid of the plane", name(self.model), f"{len(x):,}")
         found = plane_likelihood(self.model, x)
         self.protocol.update({"split": "test", "points": len(x)})
         truth = getattr(dataset, "expected_log_prob", None)

@@ -28,6 +28,7 @@ from vaebm_toolkit.evaluation.roc import auroc
 from vaebm_toolkit.registry import installed
 
 BATCH = 50  # examples at once
+ALIKE = 10  # examples, by which a set is known to be the data
 MADE = ("constant", "noise", "interpolated")
 """What needs no files; vectors have no `constant`."""
 Draw = Callable[[Tensor], Tensor]
@@ -92,6 +93,16 @@ class Ood(Metric):
                     )
                 found = auroc(values, theirs[score])
                 figures[f"AUROC {score}, {name}"] = Figure(found.value, *found.interval())
+        same = [
+            f
+            for f in figures
+            for name in self.sets
+            if f.endswith(f", {name}") and same_as(dataset, others[name])
+        ]
+        if same:
+            self.protocol["found"] = {
+                "reading": dict.fromkeys(same, "the run's own data: 0.5 is what it should be")
+            }
         return figures
 
     def describe(self, dataset: Dataset, count: int, others: Mapping[str, Split]) -> dict[str, Any]:
@@ -181,6 +192,13 @@ def on_grid(split: Split, dataset: Dataset) -> Split:
     if levels is None:
         return split
     return Drawn(len(split), lambda index: (split.batch(index) * levels).round() / levels)
+
+
+def same_as(dataset: Dataset, other: Split) -> bool:
+    """Whether a set, evenly spaced, begins as the held-out data do, as far as 8 bits tell."""
+    ours = spread(dataset.test, len(other))
+    x, y = (s.batch(torch.arange(min(ALIKE, len(s)))) for s in (ours, other))
+    return x.shape == y.shape and torch.allclose(x, y, rtol=0, atol=1 / 255)
 
 
 def paths(sets: Iterable[str]) -> dict[str, str]:

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from vaebm_toolkit.builtin.metrics import ClassifierOptions
 from vaebm_toolkit.core import Dataset, Features
-from vaebm_toolkit.evaluation.classifier import Classifier, classifier, labels_of
+from vaebm_toolkit.evaluation.classifier import Classifier, classifier, division, labels_of
 
 
 class Pixels(Features):
@@ -33,12 +33,16 @@ class ClassifierFeatures(Features):
 
     @functools.cached_property
     def trained(self) -> tuple[Classifier, float]:
-        """The classifier and its accuracy on the test split."""
+        """The classifier and its accuracy, on what `about` says."""
         return classifier(self.dataset, steps=self.steps)
 
     @property
     def about(self) -> Mapping[str, Any]:  # type: ignore[override]
-        return {"features": "classifier", "classifier accuracy": round(self.trained[1], 4)}
+        return {
+            "features": "classifier",
+            "classifier accuracy": round(self.trained[1], 4),
+            "accuracy on": division(self.dataset).words,
+        }
 
     @torch.no_grad()
     def __call__(self, x: Tensor) -> Tensor:

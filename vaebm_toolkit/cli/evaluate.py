@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,9 +20,11 @@ from vaebm_toolkit.cli.devices import (
     leads,
     telling_lost_ranks,
 )
+from vaebm_toolkit.cli.hints import EVALUATE, hints, images_of, refuse_images, writable
 from vaebm_toolkit.cli.parts import RECIPE, PartsCommand, flags_of, pairs, part_flag
 from vaebm_toolkit.cli.tables import print_records
 from vaebm_toolkit.errors import RecipeError, RunError, quoted
+from vaebm_toolkit.options import slots
 from vaebm_toolkit.recipe import ABSENT, DEFAULT_DATASET, Table, base_recipe, merge, read, resolve
 from vaebm_toolkit.registry import Registry, installed
 
@@ -112,6 +114,8 @@ def command(
     """
     if leads():
         warn_of_problems()
+    if out is not None:
+        writable(out)
     if bool(runs) == (samples is not None):
         raise RecipeError(
             "Give either runs, or --samples with images." if runs else "There is nothing to evaluate.",
@@ -128,7 +132,7 @@ def command(
         if (devices or 1) > 1:
             raise RecipeError("--devices is for runs, whose samples are made.", "Leave it out.")
         named = any(name == "--dataset" for name, _ in pairs(sys.argv[1:])) or "dataset" in flags
-        found = of_files(samples, reference, size, channels, flags, named, device)
+        found = of_files(samples, reference, size, channels, flags, named, quiet)
     else:
         if reference is not None or size is not None:
             raise RecipeError(
@@ -138,17 +142,17 @@ def command(
         if apart(devices):
             launch(devices or 1, device, lambda: AGAIN)
             return
-        evaluations = drawn_by_all(runs, flags, seed, device, quiet)
-        if not leads():
-            return
-        found = [r for e in evaluations for r in of_run(e, len(runs) > 1, bool(metrics))]
+        runs = tuple({run.resolve(): run for run in runs}.values())  # one given twice is one
+        with hints(EVALUATE):
+            evaluations = drawn_by_all(runs, flags, seed, device, quiet)
+            if not leads():
+                return
+            found = [r for e in evaluations for r in of_run(e, len(runs) > 1, bool(metrics))]
     print_records(found)
     if out is not None:
-        from attrs import asdict
+        from vaebm_toolkit.evaluation import records
 
-        from vaebm_toolkit.training.files import write_json
-
-        write_json(out, [asdict(r) for r in found])
+        records.write(out, found)
         click.echo(f"Written to {quoted(out)}")
 
 
@@ -176,12 +180,13 @@ def evaluation_of(
     from vaebm_toolkit.results import Evaluation
     from vaebm_toolkit.training.rundir import DATA, RunDirectory, read_json
 
+    refuse_images(run)
     registry = installed()
     directory = RunDirectory.open(run, registry)
     tables = merge(read(run / RECIPE), flags)
     if seed is not None:
         tables = merge(tables, {"run": {"seed": seed}})
-    recipe = resolve(tables, registry)
+    recipe = resolve(in_usual_spaces(tables, flags), registry)
     dataset = build_dataset(recipe)
     trained = tuple(read_json(run / DATA)["shape"])
     if tuple(dataset.shape) != trained:
@@ -192,11 +197,7 @@ def evaluation_of(
             f"{recipe.names['dataset']}",
         )
 
-    def note(text: str) -> None:
-        if not quiet:
-            click.echo(text, err=True)
-
-    return Evaluation(directory, dataset, device, recipe=recipe, note=note)
+    return Evaluation(directory, dataset, device, recipe=recipe, note=noted(quiet))
 
 
 def of_run(evaluation: Evaluation, named: bool, asked: bool) -> list[Record]:
@@ -225,13 +226,31 @@ def of_run(evaluation: Evaluation, named: bool, asked: bool) -> list[Record]:
     return [evolve(r, model=f"{run.name}: {r.model}") for r in found] if named else found
 
 
+def in_usual_spaces(tables: Mapping[str, Table], flags: Mapping[str, Table]) -> Mapping[str, Table]:
+    """With the metrics' own feature spaces, where nobody named one and pixels are none of them."""
+    evaluate = tables.get("evaluate", {})
+    if "features" in flags.get("evaluate", {}) or list(evaluate.get("features", ["pixels"])) != ["pixels"]:
+        return tables
+    found = [installed().find("metric", name).component for name in evaluate.get("metrics", ())]
+    usual = [s.default for c in found for s in slots(c.options).values() if s.kind == "features"]
+    if not usual or "pixels" in usual:
+        return tables
+    return merge(tables, {"evaluate": {"features": usual}})
+
+
+def noted(quiet: bool) -> Callable[[str], None]:
+    """Where notes on the work go: stderr, or nowhere."""
+    return (lambda text: None) if quiet else (lambda text: click.echo(text, err=True))
+
+
 def of_files(
     samples: str, reference: str | None, size: int | None, channels: str, flags: Mapping[str, Table],
-    named: bool, device: str,
+    named: bool, quiet: bool,
 ) -> list[Record]:  # fmt: skip
     """Figures of images in files."""
     from vaebm_toolkit import sets
     from vaebm_toolkit.building import build_dataset
+    from vaebm_toolkit.report.tables import words
 
     if reference is None and not named:
         raise RecipeError(
@@ -244,7 +263,9 @@ def of_files(
     evaluate = {"metrics": ["frechet"], "features": ["pixels"], **flags.get("evaluate", {})}
     tables = {**base, "dataset": {**base.get("dataset", {}), **flags.get("dataset", {})},
               "trainer": {"name": ABSENT}, "evaluate": evaluate}  # fmt: skip
-    recipe = resolve(merge(tables, tables), installed())
-    theirs = build_dataset(recipe) if reference is None else sets.images(reference, size, channels)
-    ours = sets.images(samples, size, channels)
-    return sets.compared(ours, theirs, recipe, samples, reference or recipe.names["dataset"])
+    recipe = resolve(in_usual_spaces(merge(tables, tables), flags), installed())
+    with hints(EVALUATE if reference is None else images_of("--reference")):
+        theirs = build_dataset(recipe) if reference is None else sets.images(reference, size, channels)
+    with hints(images_of("--samples")):
+        ours = sets.images(samples, size, channels)
+        return sets.compared(ours, theirs, recipe, samples, reference or words(recipe.data), noted(quiet))

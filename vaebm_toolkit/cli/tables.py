@@ -34,6 +34,8 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]], title: str = "") -
 
 def print_results(results: Results, run: Path) -> None:
     """The final table with what its figures mean, and where the pictures are."""
+    from vaebm_toolkit.report.tables import words
+
     names = list(dict.fromkeys(k for figures in results.figures.values() for k in figures))
     rows = [
         [model, *(f"{figures[n]:.4g}" if n in figures else "" for n in names)]
@@ -47,7 +49,7 @@ def print_results(results: Results, run: Path) -> None:
         f"({p['samples']} samples, decoder {p['decoder']}, {chain}seed {p['seed']}, {p['device']}"
         + "".join(f"; {k} {p[k]}" for k in ("temperature", "head temperature", "stretched") if k in p)
         + "".join(
-            f"; {k}: " + ", ".join(f"{a} {b}" for a, b in v.items() if a != "found")
+            f"; {k}: " + words({a: b for a, b in v.items() if a != "found"})
             for k, v in p.items()
             if isinstance(v, dict) and k != "sampler"
         )
@@ -76,17 +78,23 @@ def print_records(found: Sequence[Record]) -> None:
     groups: dict[tuple[str, str], list[Record]] = {}
     for r in found:
         groups.setdefault((r.metric, r.features), []).append(r)
-    shared = common([r.protocol for r in found])
+    shared = {k: v for k, v in common([r.protocol for r in found]).items() if k != "found"}
     click.echo("all: " + words(shared))
+    of_model = {}
+    for model in cells:
+        told = common([r.protocol for r in found if r.model == model])
+        of_model[model] = {k: v for k, v in told.items() if k not in (*shared, "found")}
+        if len(cells) > 1 and of_model[model]:
+            click.echo(f"{model}: {words(of_model[model])}")
     for (metric, features), rs in groups.items():
         title = metric + (f", {features}" if features else "")
-        hidden = {*shared, "found"}
+        hidden = {*shared, "found"}.union(*[of_model[m] for m in {r.model for r in rs}])
         same = {k: v for k, v in common([r.protocol for r in rs]).items() if k not in hidden}
         if same:
             click.echo(f"{title}: {words(same)}")
         for picture in (p for r in rs for p in r.pictures.values()):
             click.echo(f"{title}: picture {picture}")
-        for r in rs if len(rs) > 1 else ():
+        for r in rs:
             own = {k: v for k, v in r.protocol.items() if k not in same and k not in hidden}
             if own:
                 click.echo(f"  {title}, {r.model}: {words(own)}")

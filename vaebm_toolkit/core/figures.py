@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
@@ -23,9 +24,14 @@ class Figure(float):
         return figure
 
     @classmethod
-    def within(cls, value: float, error: float) -> Figure:
-        """With the interval of a normal distribution of that standard error."""
-        return cls(value, value - 1.96 * error, value + 1.96 * error)
+    def within(cls, value: float, error: float, least: float = -math.inf, most: float = math.inf) -> Figure:
+        """With the interval of a normal distribution of that standard error; none where that is not finite.
+
+        least, most: the range of the quantity, which its interval does not leave.
+        """
+        if not math.isfinite(error):
+            return cls(value)
+        return cls(value, max(value - 1.96 * error, least), min(value + 1.96 * error, most))
 
 
 class SampleStream:

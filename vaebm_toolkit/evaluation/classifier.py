@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import logging
+import math
 import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
 import safetensors.torch
 import torch
@@ -19,6 +22,10 @@ from vaebm_toolkit.errors import DataError
 from vaebm_toolkit.training.files import write
 
 FORM = 1  # of the networks and their training: another number, and what is kept is not used any more
+
+PASSES, LEAST = 100, 100  # over the images; steps, however few images there are
+FEW = 50  # images, of which none are kept from learning
+log = logging.getLogger(__name__)
 
 
 class Classifier(nn.Module):
@@ -70,6 +77,40 @@ def labels_of(dataset: Dataset) -> tuple[Tensor, Tensor]:
     return train, test
 
 
+class Division(NamedTuple):
+    """Which examples a classifier learns from, and which its accuracy is of."""
+
+    learned: Tensor
+    """(n,) rows of the training split"""
+    checked: Tensor
+    """(m,) rows of the test split"""
+    words: str
+    """what the accuracy is of"""
+
+
+def division(dataset: Dataset) -> Division:
+    """The two splits; of a data set whose splits are the same examples, a fifth is kept from learning.
+
+    Fewer than `FEW` are all learned from, and the accuracy is on them.
+    """
+    n, m = len(dataset.train), len(dataset.test)
+    if dataset.train is not dataset.test:
+        return Division(torch.arange(n), torch.arange(m), f"{m:,} held-out images")
+    if n < FEW:
+        return Division(torch.arange(n), torch.arange(n), f"the {n} images it was trained on")
+    order = torch.randperm(n, generator=stream(0, "classifier", "held out"))
+    return Division(order[n // 5 :], order[: n // 5], f"{n // 5:,} held-out images")
+
+
+def bounded(steps: int, images: int, batch_size: int = 128) -> int:
+    """No more steps than `PASSES` over the images, and `LEAST` of them at least.
+
+    >>> bounded(1000, 300), bounded(1000, 20), bounded(1000, 60_000), bounded(20, 20)
+    (235, 100, 1000, 20)
+    """
+    return min(steps, max(LEAST, math.ceil(PASSES * images / batch_size)))
+
+
 def classifier(
     dataset: Dataset,
     seed: int = 0,
@@ -78,15 +119,21 @@ def classifier(
 ) -> tuple[Classifier, float]:
     """`train_classifier`, once for a data set: kept in the user's cache folder, in `classifiers`.
 
+    With few images it takes fewer steps: see `bounded`.
+
     The file's name follows from the labels, from examples spread over both splits, and from the settings.
     One that cannot be read or written costs a training and nothing else.
     """
     labels, test_labels = labels_of(dataset)
+    learned = len(division(dataset).learned)
+    steps = bounded(steps, learned)
     key = hashlib.sha256(f"{FORM} {network.__name__} {seed} {steps} {tuple(dataset.shape)}".encode())
     for split, y in ((dataset.train, labels), (dataset.test, test_labels)):
         key.update(y.long().numpy().tobytes())
         spread = torch.arange(min(len(split), 256)) * len(split) // min(len(split), 256)
         key.update(split.batch(spread).float().contiguous().numpy().tobytes())
+    if dataset.train is dataset.test:
+        key.update(f"{learned} learned".encode())
     file = cache_folder() / "classifiers" / f"{key.hexdigest()[:24]}.safetensors"
     model = untrained(network, dataset.shape, labels, seed)
     try:
@@ -95,6 +142,9 @@ def classifier(
         model.load_state_dict(state)
         return model.eval().requires_grad_(False), accuracy
     except (OSError, SafetensorError, RuntimeError, KeyError):
+        log.info(
+            "training the classifier on %s images, %d steps; kept in %s", f"{learned:,}", steps, file.parent
+        )
         model, accuracy = train_classifier(dataset, seed, steps, network=network)
     held = {**model.state_dict(), "accuracy": torch.tensor(accuracy, dtype=torch.float64)}
     with contextlib.suppress(OSError):
@@ -116,17 +166,18 @@ def train_classifier(
     batch_size: int = 128,
     network: Callable[[tuple[int, ...], int], Classifier] = Pooled,
 ) -> tuple[Classifier, float]:
-    """A classifier fitted to the training labels, and its accuracy on the test split.
+    """A classifier fitted to the training labels, and its accuracy on the examples of `division`.
 
     `network(shape, classes)` makes it. Float32 on the CPU; the caller's random state is left alone.
     """
     labels, test_labels = labels_of(dataset)
+    learned, checked, _ = division(dataset)
     model = untrained(network, dataset.shape, labels, seed)
     optimizer = torch.optim.Adam(model.parameters(), 2e-3)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 4e-3, total_steps=steps)
     for step in range(steps):
         rng = stream(seed, "classifier", step)
-        index = torch.randint(len(dataset.train), (batch_size,), generator=rng)
+        index = learned[torch.randint(len(learned), (batch_size,), generator=rng)]
         with torch.enable_grad():
             loss = F.cross_entropy(model(dataset.train.batch(index)), labels[index])
         optimizer.zero_grad()
@@ -135,9 +186,9 @@ def train_classifier(
         schedule.step()
     model.eval().requires_grad_(False)
     right = 0
-    for index in torch.arange(len(dataset.test)).split(500):
+    for index in checked.split(500):
         right += int((model(dataset.test.batch(index)).argmax(1) == test_labels[index]).sum())
-    return model, right / len(dataset.test)
+    return model, right / len(checked)
 
 
 def untrained(

@@ -17,6 +17,10 @@ class KernelDistance(NamedTuple):
     """standard deviation over subsets (divided by their number, not less one); no standard error of `value`:
     subsets share rows, and it does not shrink with their number"""
 
+    def error(self, subsets: int) -> float:
+        """Standard error of `value` over other choices of as many subsets of the same rows, std/√(S − 1)."""
+        return self.std / (subsets - 1) ** 0.5
+
 
 def kernel_distance(a: Tensor, b: Tensor, index_a: Tensor, index_b: Tensor) -> KernelDistance:
     """Mean and spread of `mmd2` over subsets (Bińkowski et al., 2018, section 4), in float64.

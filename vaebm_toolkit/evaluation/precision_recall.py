@@ -69,16 +69,16 @@ def precision_recall(
     return PrecisionRecall(
         mean_over(inside, of, groups),
         share_reached(recalled),
-        mean_over(balls / density_k, of, groups),
+        mean_over(balls / density_k, of, groups, most=math.inf),
         share_reached(covered),
     )
 
 
-def mean_over(value: Tensor, group: Tensor, groups: int) -> Figure:
+def mean_over(value: Tensor, group: Tensor, groups: int, most: float = 1) -> Figure:
     """The mean of a value of each sample, (M,)."""
     total = torch.zeros(groups, dtype=torch.float64, device=value.device).index_add_(0, group, value)
     size = group.bincount(minlength=groups)
-    return jackknifed(float(value.mean()), (total.sum() - total) / (len(value) - size))
+    return jackknifed(float(value.mean()), (total.sum() - total) / (len(value) - size), most)
 
 
 def share_reached(by: Tensor) -> Figure:
@@ -87,9 +87,12 @@ def share_reached(by: Tensor) -> Figure:
     return jackknifed(float(by.any(1).double().mean()), without.double().mean(0))
 
 
-def jackknifed(value: float, without: Tensor) -> Figure:
-    """With the standard error sqrt((G − 1)/G Σ_g (θ_g − θ̄)²) of values without one group, (G,)."""
-    return Figure.within(value, float(((len(without) - 1) * without.var(correction=0)).sqrt()))
+def jackknifed(value: float, without: Tensor, most: float = 1) -> Figure:
+    """With the standard error sqrt((G − 1)/G Σ_g (θ_g − θ̄)²) of values without one group, (G,).
+
+    The interval stays between 0 and `most`.
+    """
+    return Figure.within(value, float(((len(without) - 1) * without.var(correction=0)).sqrt()), 0, most)
 
 
 def nearest_squares(x: Tensor, k: int, rows: int = ROWS) -> Tensor:

@@ -21,6 +21,12 @@ Make = Callable[[range], Iterator[Tensor]]
 """Indices of samples -> batches of them, (B, *data shape)."""
 
 
+def digest(protocol: Mapping[str, Any]) -> str:
+    """The name of a folder for what was made in this way."""
+    text = json.dumps(protocol, sort_keys=True, ensure_ascii=False)
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
 class SampleStore:
     """Samples 0, 1, 2, … of one model, as float32 arrays of SHARD rows each.
 
@@ -32,8 +38,7 @@ class SampleStore:
         """`folder` is for stores of one run; this one's is named after `protocol`, all that its samples
         depend on.
         """
-        text = json.dumps(protocol, sort_keys=True, ensure_ascii=False)
-        self.path = folder / hashlib.sha256(text.encode()).hexdigest()[:12]
+        self.path = folder / digest(protocol)
         self.protocol, self.make = dict(protocol), make
 
     def batches(

@@ -126,7 +126,7 @@ def title(model: str) -> str:
 
 def unfinished(run: RunFacts) -> list[Missing]:
     """What the run's directory does not hold, and how to make it."""
-    found = []
+    found = [Missing("A damaged file", e.message, e.fix) for e in run.damaged]
     for s in run.stages:
         if s.state in ("not finished", "not begun"):
             found.append(Missing(s.title, f"It is {s.state}.", f"Go on: {run.resume}"))

@@ -10,7 +10,7 @@ from typing import Any
 from attrs import frozen
 
 from vaebm_toolkit.citation import bibliography
-from vaebm_toolkit.errors import ToolkitError, quoted
+from vaebm_toolkit.errors import RunError, ToolkitError, quoted
 from vaebm_toolkit.evaluation import records
 from vaebm_toolkit.evaluation.records import Record
 from vaebm_toolkit.registry import Registry
@@ -49,6 +49,8 @@ class RunFacts:
     stages: list[Stage]
     records: list[Record]
     likelihood: Mapping[str, Any]
+    damaged: list[RunError]
+    """files that cannot be read, which the page is made without"""
 
     @property
     def path(self) -> Path:
@@ -113,24 +115,32 @@ def facts(path: Path, registry: Registry) -> RunFacts:
     run = RunDirectory.open(path, registry)
     log = read_log(path / "log.jsonl")
     stages = [stage(run, name, log) for name, table in STAGES.items() if table in run.recipe.parts]
+    damaged: list[RunError] = []
     return RunFacts(
-        run, mapping(path / ENVIRONMENT), mapping(path / DATA), stages, measured(path),
-        mapping(path / "likelihood.json"),
+        run, mapping(path / ENVIRONMENT, damaged), mapping(path / DATA, damaged), stages,
+        measured(path, damaged), mapping(path / "likelihood.json", damaged), damaged,
     )  # fmt: skip
 
 
-def mapping(file: Path) -> Mapping[str, Any]:
-    """A JSON object; {} where there is no such file."""
-    found = read_json(file) if file.is_file() else {}
+def mapping(file: Path, damaged: list[RunError]) -> Mapping[str, Any]:
+    """A JSON object; {} where there is no such file, or one that cannot be read and joins `damaged`."""
+    try:
+        found = read_json(file) if file.is_file() else {}
+    except RunError as e:
+        damaged.append(RunError(e.message, f"Set it aside: mv {quoted(file)} {quoted(file)}.damaged"))
+        return {}
     return found if isinstance(found, dict) else {}
 
 
-def measured(path: Path) -> list[Record]:
+def measured(path: Path, damaged: list[RunError]) -> list[Record]:
     """The run's records, or those that its final table stands for where it has no others."""
-    found = records.read(path)
-    if found:
-        return found
-    kept = mapping(path / "metrics.json")
+    try:
+        if found := records.read(path):
+            return found
+    except RunError as e:
+        damaged.append(e)
+    found = []
+    kept = mapping(path / "metrics.json", damaged)
     protocol = dict(kept.get("protocol", {}))
     own = {k: protocol.pop(k) for k in list(protocol) if isinstance(protocol[k], dict) and k != "sampler"}
     for model, figures in kept.get("figures", {}).items():

@@ -23,51 +23,86 @@ class Row(NamedTuple):
     cells: list[Cell | None]
 
 
+class Table(NamedTuple):
+    """Figures that compare. The longer of figures and models goes down the page, which is narrow."""
+
+    told: str
+    """what sets them apart from those of the metric's other tables; "" where there is one table"""
+    head: list[str]
+    rows: list[Row]
+
+
 class Metric(NamedTuple):
     """One metric of one or more models."""
 
     title: str
     summary: str
-    columns: list[str]
-    rows: list[Row]
+    tables: list[Table]
     protocol: list[tuple[str, str]]
-    """what all rows have in common"""
-    differences: list[tuple[str, list[tuple[str, str]]]]
-    """key, and what each row has: why its figures do not compare"""
+    """what all of them have in common"""
+    differences: list[str]
+    """in what its tables differ, and why their figures do not compare"""
     further: list[tuple[str, list[tuple[str, str]]]]
-    """the same of what has no effect on a figure, and of what models differ in by nature"""
+    """key, and what stands there of which models: of what has no effect on a figure, and of what models
+    differ in by nature"""
+    reading: list[tuple[str, str]]
+    """model and figure, and what it is not good for"""
 
 
 def metrics(found: Sequence[tuple[str, Record]], registry: Registry) -> list[Metric]:
-    """Records with the labels of their rows, one table for each metric and feature space."""
+    """Records with the labels of their rows, one metric for each feature space."""
     groups: dict[tuple[str, str], list[tuple[str, Record]]] = {}
     for name, r in found:
         groups.setdefault((r.metric, r.features), []).append((name, r))
-    return [table(metric, features, rows, registry) for (metric, features), rows in groups.items()]
+    return [of_metric(metric, features, rows, registry) for (metric, features), rows in groups.items()]
 
 
-def table(metric: str, features: str, rows: Sequence[tuple[str, Record]], registry: Registry) -> Metric:
-    columns = list(dict.fromkeys(records.label(n, r) for _, r in rows for n in r.figures))
-    labelled = []
-    for name, r in rows:
-        cells = {records.label(n, r): cell(v, r.intervals.get(n)) for n, v in r.figures.items()}
-        labelled.append(Row(name, [cells.get(c) for c in columns]))
-    keys = dict.fromkeys(k for _, r in rows for k in r.protocol if k != "found")
-    different = records.differences([r for _, r in rows])
-    serious, further, common = [], [], []
-    for key in keys:
-        values = [r.protocol.get(key) for _, r in rows]
-        told = [(name, words(v)) for (name, _), v in zip(rows, values, strict=True)]
+def of_metric(metric: str, features: str, rows: Sequence[tuple[str, Record]], registry: Registry) -> Metric:
+    found = [r for _, r in rows]
+    names = {id(r): name for name, r in rows}
+    different, groups = list(records.differences(found)), records.alike(found)
+    protocol, further = [], []
+    for key in dict.fromkeys(k for r in found for k in r.protocol if k not in (*different, "found")):
+        values = [r.protocol.get(key) for r in found]
         if all(v == values[0] for v in values):
-            common.append((key, words(values[0])))
-        elif key in different:
-            serious.append((key, told))
-        else:
-            further.append((key, told))
-    if readings := [(name, words(r.reading)) for name, r in rows if r.reading]:
-        further.append(("how to read it", readings))
+            protocol.append((key, words(values[0])))
+            continue
+        told: dict[str, list[str]] = {}
+        for name, v in ((name, v) for (name, _), v in zip(rows, values, strict=True) if v is not None):
+            told.setdefault(words(v), []).append(name)
+        further.append((key, [(", ".join(dict.fromkeys(of)), value) for value, of in told.items()]))
+    shown = [table([(names[id(r)], r) for r in g], set_apart(g, found, different)) for g in groups]
+    readings = dict.fromkeys(
+        (f"{name}, {figure}", why) for name, r in rows for figure, why in r.reading.items()
+    )
     title = metric + (f", {features}" if features else "")
-    return Metric(title, summary(metric, registry), columns, labelled, common, serious, further)
+    return Metric(title, summary(metric, registry), shown, protocol, different, further, list(readings))
+
+
+def table(rows: Sequence[tuple[str, Record]], told: str = "") -> Table:
+    figures = list(dict.fromkeys(records.label(n, r) for _, r in rows for n in r.figures))
+    models = [
+        (name, {records.label(n, r): cell(v, r.intervals.get(n)) for n, v in r.figures.items()})
+        for name, r in rows
+    ]
+    if len(figures) > len(models):
+        head = ["Figure", *(name for name, _ in models)]
+        return Table(told, head, [Row(f, [cells.get(f) for _, cells in models]) for f in figures])
+    return Table(told, ["Model", *figures], [Row(name, [c.get(f) for f in figures]) for name, c in models])
+
+
+def set_apart(group: Sequence[Record], found: Sequence[Record], different: Sequence[str]) -> str:
+    """What a group of records has where they differ from others: of several settings, those that do."""
+    said = {}
+    for key in different:
+        values = [r.protocol[key] for r in found if r.protocol.get(key) is not None]
+        own = next((r.protocol[key] for r in group if r.protocol.get(key) is not None), None)
+        if own is not None and all(isinstance(v, Mapping) for v in values):
+            own = {k: v for k, v in own.items() if any(other.get(k) != v for other in values)}
+        elif own is None and key in records.BY_NATURE:
+            continue
+        said[key] = "the run's own" if own is None and key == "data" else own
+    return words(said)
 
 
 def summary(metric: str, registry: Registry) -> str:

@@ -54,7 +54,7 @@ class FileSplit(Split):
         except MemoryError:
             raise
         except Exception as error:  # decoders raise nearly anything on damaged files
-            raise BadFiles(where, [(name, reason(error))], len(self)) from error
+            raise BadFiles(where, [(name, reason(error))], len(self), every=False) from error
         if image.shape[1:] != self.shape[1:] or image.shape[0] > self.shape[0]:
             raise DataError(
                 f"{name} in {where} is {size[0]} × {size[1]} with {image.shape[0]} channels, where the first "

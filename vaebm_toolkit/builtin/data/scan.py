@@ -22,14 +22,15 @@ SHOWN = 10
 
 
 class BadFiles(DataError):
-    """Files that cannot be decoded; `files` holds all of them as (name, reason)."""
+    """Files that cannot be decoded, as (name, reason): all of them, or the first that was met."""
 
-    def __init__(self, where: str, files: list[tuple[str, str]], total: int) -> None:
+    def __init__(self, where: str, files: list[tuple[str, str]], total: int, every: bool = True) -> None:
         self.where, self.files, self.total = where, files, total
         lines = "".join(f"\n  {name}: {fault}" for name, fault in files[:SHOWN])
         more = f"\n  and {len(files) - SHOWN} more" if len(files) > SHOWN else ""
+        count = f"{len(files)} of {total} images" if every else f"At least {len(files)} of {total} images"
         super().__init__(
-            f"{len(files)} of {total} images in {where} cannot be read:{lines}{more}",
+            f"{count} in {where} cannot be read:{lines}{more}",
             "Remove or replace them. `vaebm data check` with the same options lists all of them.",
         )
 

@@ -48,12 +48,12 @@ def ring_volume(size: float, n: int) -> float:
 
 
 def ring_time(size: float, n: int, messages: float, over: Link) -> float:
-    """Seconds: volume / bandwidth + 2(n − 1) hops of each message.
+    """Seconds: volume / bandwidth in a ring + 2⌈log₂ n⌉ hops of each message, as along a tree.
 
     >>> ring_time(1e9, 1, 10, Link(1e9, 1.0))
     0.0
     """
-    return ring_volume(size, n) / over.bandwidth + 2 * (n - 1) * messages * over.latency
+    return ring_volume(size, n) / over.bandwidth + 2 * (n - 1).bit_length() * messages * over.latency
 
 
 class Stage(NamedTuple):
@@ -87,6 +87,10 @@ class Stage(NamedTuple):
     def efficiency(self, n: int, rate: float = RATE) -> float:
         return self.seconds(1, rate) / (n * self.seconds(n, rate))
 
+    def alone(self) -> Stage:
+        """The same with BatchNorm statistics of each device's own examples."""
+        return self._replace(norms=0, channels=0)
+
     def most(self, least: float = 0.5, rate: float = RATE) -> int:
         """The largest power of two of devices, at most one per example, at that efficiency or better."""
         fitting = [2**k for k in range(self.batch.bit_length()) if 2**k <= self.batch]
@@ -100,8 +104,11 @@ def tables(rate: float) -> None:
     from vaebm_toolkit.training.cost import Estimator
     from vaebm_toolkit.training.fits import size
 
-    head = "steps | batch | GFLOP per step | memory on 1, 8, 64 | sent per step on 8, 64 | hours on 1, 8, 64"
-    print(f"| recipe, stage | {head} | efficiency on 8, 64 | largest useful number |\n{'|---' * 9}|")
+    head = (
+        "recipe, stage", "steps", "batch", "GFLOP per step", "memory on 1, 8, 64", "sent per step on 8, 64",
+        "hours on 1, 8, 64", "efficiency on 8, 64", "without statistics", "largest useful number",
+    )  # fmt: skip
+    print(f"| {' | '.join(head)} |\n{'|---' * len(head)}|")
     for name, examples in EXAMPLES.items():
         estimator = Estimator(recipes.resolve(recipes.read(name), installed()))
         for table, player in (("pretrain", "generator"), ("trainer", "energy")):
@@ -123,6 +130,7 @@ def tables(rate: float) -> None:
                 ", ".join(size(stage.volume(n)) for n in many[1:]),
                 ", ".join(f"{stage.seconds(n, rate) * steps / 3600:,.1f}" for n in many),
                 ", ".join(f"{stage.efficiency(n, rate):.0%}" for n in many[1:]),
+                ", ".join(f"{stage.alone().efficiency(n, rate):.0%}" for n in many[1:]) if norms else "",
                 str(stage.most(rate=rate)),
             ]  # fmt: skip
             print(f"| {' | '.join(cells)} |", flush=True)

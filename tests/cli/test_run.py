@@ -121,6 +121,14 @@ def test_dry_run_prints_a_recipe_that_gives_itself(vaebm: Vaebm) -> None:
     assert not Path("runs").exists()
 
 
+def test_a_dry_run_says_whether_a_device_is_large_enough(vaebm: Vaebm) -> None:
+    assert "fits a device of 1.0 GiB" in vaebm("run", *TINY, "--dry-run", "--memory", "1GiB").out
+    alone = vaebm("run", *TINY, "--memory", "1GiB")
+    assert alone.code != 0
+    assert "Add --dry-run" in alone.err
+    assert "16GiB or 80GB" in vaebm("run", *TINY, "--dry-run", "--memory", "some").err
+
+
 def test_bf16_runs(vaebm: Vaebm) -> None:
     assert vaebm("run", *TINY, "--precision", "bf16", "--quiet", "--out", "r").code == 0
     log = [json.loads(line) for line in Path("r/log.jsonl").read_text().splitlines()]

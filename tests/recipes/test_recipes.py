@@ -134,17 +134,18 @@ def test_dry_runs_of_published_settings(name: str) -> None:
 
 
 def test_estimated_activations_match_a_real_step() -> None:
-    """The meta-device estimate equals what the same step keeps on the CPU."""
+    """The meta-device estimate equals what the same step has alive on the CPU."""
     from vaebm_toolkit.building import build_trainer
     from vaebm_toolkit.core import Horizon, stream
-    from vaebm_toolkit.training.estimate import SavedBytes, one_step
+    from vaebm_toolkit.training.cost import one_step
+    from vaebm_toolkit.training.metering import Meter
 
     torch.set_default_dtype(torch.float32)
     recipe = recipes.resolve(recipes.read("digits"), installed())
     shape = (1, 8, 8)
     generator = build_generator(recipe, shape)
     trainer = build_trainer(recipe, "pretrain", Horizon(1, 1, 8), {"generator": generator})
-    with SavedBytes() as real:
+    with Meter(weights=generator.parameters()) as real:
         for update in trainer.updates(torch.rand(8, *shape), 0, stream(0)):
             update.loss.backward()
     with torch.device("meta"):
@@ -154,7 +155,7 @@ def test_estimated_activations_match_a_real_step() -> None:
 
 def test_every_kernel_application_is_counted() -> None:
     """One application is run, and the arithmetic of the others is the same."""
-    from vaebm_toolkit.training.estimate import one_step
+    from vaebm_toolkit.training.cost import one_step
 
     def flops(steps: int) -> int:
         tables = recipes.merge(recipes.read("digits"), {"sampler": {"steps": steps}})
@@ -173,13 +174,13 @@ def test_every_kernel_application_is_counted() -> None:
 
 def test_arithmetic_of_a_grouped_convolution() -> None:
     """2 · outputs · (C_in / groups) · k² each for the output, the input's and the weight's gradient."""
-    from vaebm_toolkit.training.estimate import Flops
+    from vaebm_toolkit.training.metering import Meter
 
     layer = torch.nn.Conv2d(8, 8, 3, padding=1, groups=8, bias=False, device="meta")
     x = torch.empty(2, 8, 5, 5, device="meta", requires_grad=True)
-    with Flops() as flops:
+    with Meter() as meter:
         layer(x).sum().backward()
-    assert flops.total == 3 * 2 * (2 * 8 * 5 * 5) * 9
+    assert meter.flops == 3 * 2 * (2 * 8 * 5 * 5) * 9
 
 
 def test_flags_beat_the_recipe_and_the_recipe_beats_defaults() -> None:

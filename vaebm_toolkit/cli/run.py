@@ -84,7 +84,14 @@ FIXED_BY_RESUME = {"resume", "device", "devices", "quiet"}
     "--threads", type=click.IntRange(1), help="CPU threads of each process; by default the recipe's."
 )
 @click.option("--tensorboard", is_flag=True, help="Also write TensorBoard event files.")
-@click.option("--dry-run", is_flag=True, help="Print the resolved recipe, parameters and memory; do nothing.")
+@click.option(
+    "--dry-run", is_flag=True, help="Print the resolved recipe, its cost, and whether it fits; do nothing."
+)
+@click.option(
+    "--memory",
+    metavar="SIZE",
+    help="With --dry-run: of the device that it must fit, e.g. 16GiB; by default --device's own.",
+)
 @click.option("--quiet", "-q", is_flag=True, help="Only the result and warnings.")
 @plugin_option
 @click.pass_context
@@ -97,6 +104,8 @@ def command(ctx: click.Context, /, **given: Any) -> None:
     vaebm run --recipe vaebm-cifar10 --dry-run            what a published setting would cost
     """
     registry = installed()
+    if given["memory"] is not None and not given["dry_run"]:
+        raise RecipeError("--memory asks what would fit; it bounds no run.", "Add --dry-run.")
     if not leads():
         if not given["dry_run"]:
             execute(None, registry, given)
@@ -119,9 +128,10 @@ def command(ctx: click.Context, /, **given: Any) -> None:
     if given["dry_run"]:
         from vaebm_toolkit.training.device import choose_device
         from vaebm_toolkit.training.estimate import describe
+        from vaebm_toolkit.training.fits import room_of
 
-        choose_device(given["device"])
-        click.echo(recipes.dumps(recipe.tables(), header=describe(recipe)))
+        room = room_of(choose_device(given["device"]), given["memory"])
+        click.echo(recipes.dumps(recipe.tables(), header=describe(recipe, room)))
         return
     if apart(given["devices"]):
         from vaebm_toolkit.training.rundir import RunDirectory

@@ -94,6 +94,7 @@ class FrozenNVAE(Hierarchy):
             if isinstance(layer, Convolution):
                 group += 1
                 z = latent(group, self.samplers[group - 1](F.elu(h)), h)
-                h = torch.cat([h, z], dim=1)
-            h = layer(h)
+                h = layer(torch.cat([h, z], dim=1))
+            else:
+                h = self.through(layer, h)
         return self.image_conditional(F.elu(h))

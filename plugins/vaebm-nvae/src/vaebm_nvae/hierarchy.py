@@ -7,13 +7,14 @@ from abc import abstractmethod
 from collections.abc import Callable, Sequence
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from vaebm_nvae.distributions import Normal
 from vaebm_nvae.heads import Bounds, GaussianHead, Head
 from vaebm_nvae.likelihood import HeadSettings
 from vaebm_nvae.ops import arranged
 from vaebm_nvae.options import NVAEOptions
+from vaebm_nvae.recompute import recomputed
 from vaebm_toolkit import RecipeError
 from vaebm_toolkit.core import Decoded, Generator, State, per_group
 
@@ -44,6 +45,10 @@ class Hierarchy(Generator):
     @abstractmethod
     def features(self, batch: int, latent: Latent) -> Tensor:
         """Down the decoder, each group's z chosen by `latent`: the head's parameters, with padding."""
+
+    def through(self, cell: nn.Module, h: Tensor) -> Tensor:
+        """cell(h), its activations kept for the backward pass or computed again there (`recompute`)."""
+        return recomputed(cell, h) if self.options.recompute else cell(h)
 
     def top_down(self, batch: int, latent: Latent) -> Head:
         """Down the decoder, each group's z chosen by `latent`; the image's distribution."""

@@ -135,13 +135,13 @@ class NVAE(Hierarchy, Autoencoder):
         x = F.pad(x, [self.options.pad] * 4)
         h = self.stem(arranged(2 * x - 1))
         for layer in self.pre_process:
-            h = layer(h)
+            h = self.through(layer, h)
         features = []
         for layer in self.enc_tower:
             if isinstance(layer, EncoderCombiner):
                 features.append((layer, h))
             else:
-                h = layer(h)
+                h = self.through(layer, h)
         return self.enc0(h), features[::-1]
 
     def features(self, batch: int, latent: Latent) -> Tensor:
@@ -154,14 +154,14 @@ class NVAE(Hierarchy, Autoencoder):
         group = 0
         for layer in self.dec_tower:
             if not isinstance(layer, DecoderCombiner):
-                h = layer(h)
+                h = self.through(layer, h)
                 continue
             if group:
                 z = latent(group, self.dec_sampler[group - 1](h), h)
             h = layer(h, z)
             group += 1
         for layer in self.post_process:
-            h = layer(h)
+            h = self.through(layer, h)
         return self.image_conditional(h)
 
     def infer(self, x: Tensor, rng: torch.Generator) -> Inference:

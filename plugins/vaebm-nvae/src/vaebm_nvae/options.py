@@ -56,6 +56,11 @@ class NVAEOptions:
     density_floor: float | None = opt(
         -2.0, "the official target's floor of log σ_x, in the density but not in the draw; none: none"
     )
+    recompute: bool = opt(
+        False,
+        "keep a cell's input alone for the backward pass and compute the rest again: less memory, more time",
+        unseen=True,
+    )
 
     @property
     def groups_per_scale(self) -> tuple[int, ...]:

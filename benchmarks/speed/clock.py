@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from vaebm_toolkit.training.estimate import Flops
+from vaebm_toolkit.training.metering import Meter, tensors
 
 
 class Measured(NamedTuple):
@@ -88,10 +88,6 @@ class Traffic(TorchDispatchMode):
         return out
 
 
-def tensors(tree: Any) -> list[torch.Tensor]:
-    return [x for x in torch.utils._pytree.tree_leaves(tree) if isinstance(x, torch.Tensor)]
-
-
 class Machine(NamedTuple):
     """What it does at best, as measured now."""
 
@@ -112,11 +108,11 @@ def machine(device: torch.device, repeats: int = 5) -> Machine:
 
 def floor(work: Callable[[], Any], best: Machine) -> dict[str, float]:
     """Seconds below which the work cannot fall: its arithmetic alone, and its traffic alone."""
-    with Flops() as flops:
+    with Meter() as meter:
         work()
     with Traffic() as traffic:
         work()
     return {
-        "gflop": flops.total / 1e9, "gbyte": traffic.total / 1e9,
-        "matrix_seconds": flops.total / best.matrix, "traffic_seconds": traffic.total / best.bandwidth,
+        "gflop": meter.flops / 1e9, "gbyte": traffic.total / 1e9,
+        "matrix_seconds": meter.flops / best.matrix, "traffic_seconds": traffic.total / best.bandwidth,
     }  # fmt: skip

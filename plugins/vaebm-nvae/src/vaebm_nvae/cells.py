@@ -55,9 +55,8 @@ class SqueezeExcite(nn.Module):
 class FactorizedReduce(nn.Module):
     """Halves the resolution: swish, then four 1×1 convolutions, one per pixel of a 2×2 block.
 
-    Pixels are taken before the convolutions, which would pass over three quarters of them with stride 2;
-    torch 2.14's strided 1×1 convolution of channels-last tensors also corrupts memory on CPUs without
-    AVX-512, in the gradient of its weight.
+    Pixels are taken before the convolutions, not by their stride: the gradient of the weight of torch
+    2.14's strided 1×1 convolution corrupts memory on some CPUs (seen with AVX2) for channels-last tensors.
     """
 
     def __init__(self, c_in: int, c_out: int) -> None:

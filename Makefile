@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 # tests run in as many processes
 JOBS ?= 2
-export OMP_WAIT_POLICY ?= PASSIVE
+test fast: export OMP_WAIT_POLICY ?= PASSIVE
 
 .PHONY: run gaussians test fast lint format docs bench clean
 

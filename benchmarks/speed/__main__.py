@@ -18,12 +18,15 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from cases import CASES, Case
+from cases import CASES, Case, once
 from clock import alternating, floor, machine, peak_mib, summary
+
+from vaebm_toolkit.cli import process
 
 
 def main() -> None:
     config = arguments()
+    process.keep_freed_memory()
     torch.set_num_threads(config.threads)
     device = torch.device(config.device)
     # Before this process grows: a child's peak starts from its parent's size.
@@ -48,11 +51,6 @@ def main() -> None:
 
 def arrangements_of(name: str) -> list[str]:
     return ["reference", CASES[name].ours]
-
-
-def once(name: str, arrangement: str, device: str, threads: int) -> None:
-    torch.set_num_threads(threads)
-    CASES[name](torch.device(device)).arrangements[arrangement]()
 
 
 def one(case: Case, repeats: int, best: Any, memory: dict[str, float]) -> dict[str, Any]:

@@ -24,6 +24,7 @@ from vaebm_toolkit import core
 from vaebm_toolkit.builtin.trainers import VaebmOptions, VaeOptions
 from vaebm_toolkit.builtin.vae import VaeTrainer
 from vaebm_toolkit.builtin.vaebm import VaebmTrainer
+from vaebm_toolkit.cli import process
 from vaebm_toolkit.core import EnergyFunction, Model, RowStreams, State, stream
 from vaebm_toolkit.evaluation.sampling import samples
 from vaebm_toolkit.evaluation.writing import writer
@@ -355,3 +356,10 @@ class DataSpace(Case):
 CASES: dict[str, type[Case]] = {
     case.name: case for case in (LangevinStep, PublishedStep, EnergyIteration, NvaeStep, Sampling, DataSpace)
 }
+
+
+def once(name: str, arrangement: str, device: str, threads: int) -> None:
+    """A case's work, in a process of its own: its peak is the arrangement's."""
+    process.keep_freed_memory()
+    torch.set_num_threads(threads)
+    CASES[name](torch.device(device)).arrangements[arrangement]()

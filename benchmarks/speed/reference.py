@@ -2,7 +2,8 @@
 
 What makes it so: weight norm and spectral norm evaluated at every call, BatchNorm unfolded, swish as
 x · sigmoid(x), contiguous tensors, float32; in a chain one `backward()` of the batch's mean that also
-reaches the energy's weights, the state updated group by group in Python.
+reaches the energy's weights, the state updated group by group in Python; freed memory goes back to the
+system as the C library sees fit, where our commands keep it.
 """
 
 from __future__ import annotations
@@ -17,16 +18,31 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from vaebm_langevin.options import DataOptions, LatentOptions
+from vaebm_toolkit.cli import process
 from vaebm_toolkit.core import Autoencoder, EnergyFunction, State, randn_like
 
 
 @contextmanager
 def as_released() -> Iterator[None]:
-    """Within the block networks run contiguously, and swish is two operations."""
+    """Within the block networks run contiguously, swish is two operations, and freed memory is not kept."""
     with ExitStack() as stack:
+        stack.enter_context(giving_memory_back())
         stack.enter_context(mock.patch.object(F, "silu", lambda x: x * torch.sigmoid(x)))
         stack.enter_context(mock.patch.object(torch, "channels_last", torch.contiguous_format))
         yield
+
+
+@contextmanager
+def giving_memory_back() -> Iterator[None]:
+    """Where glibc's thresholds end by themselves after a few large blocks; kept again afterwards."""
+    mallopt = process.c_function("mallopt")
+    if mallopt is not None:
+        mallopt(process.M_MMAP_THRESHOLD, 32 * 2**20)
+        mallopt(process.M_TRIM_THRESHOLD, 64 * 2**20)
+    try:
+        yield
+    finally:
+        process.keep_freed_memory()
 
 
 def latent_chain(

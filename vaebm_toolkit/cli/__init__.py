@@ -9,7 +9,8 @@ import sys
 import click
 
 from vaebm_toolkit import __version__
-from vaebm_toolkit.cli.devices import LOST, speaks
+from vaebm_toolkit.cli.devices import LOST, launched, speaks
+from vaebm_toolkit.cli.process import settle
 from vaebm_toolkit.discovery import FILES
 from vaebm_toolkit.errors import ToolkitError
 
@@ -77,8 +78,7 @@ def cli() -> None:
 
 def main() -> None:
     """Entry point: messages instead of tracebacks for everything a user can mend."""
-    # Idle OpenMP threads must not spin: on busy cores that costs a factor of ten.
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    settle(processes=launched())
     if sys.stdout is None:  # closed by the shell
         sys.stdout = open(os.devnull, "w")  # noqa: SIM115  for the process's life
     for stream in (sys.stdout, sys.stderr):

@@ -16,6 +16,7 @@ EBM = [
     "--trainer", "ebm", "--energy", "igebm", "--energy.width", "4", "--sampler", "data-ld",
     "--sampler.steps", "2", "--sampling.steps", "3", "--trainer.steps", "4", "--trainer.batch-size", "16",
     "--trainer.log-every", "2", "--evaluate.samples", "20", "--dataset.limit", "200", "--quiet",
+    "--log.report", "false",
 ]  # fmt: skip
 FROM_GENERATOR = [
     "--trainer.start", "generator", "--generator.channels", "4", "--generator.groups", "1",
@@ -25,6 +26,7 @@ FROM_GENERATOR = [
 VECTORS = [
     "--dataset", "gaussians25", "--trainer", "ebm", "--sampler", "data-ld", "--sampler.steps", "2",
     "--sampling.steps", "2", "--trainer.steps", "2", "--evaluate.samples", "20", "--quiet",
+    "--log.report", "false",
 ]  # fmt: skip
 
 

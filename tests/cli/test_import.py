@@ -23,7 +23,8 @@ from .conftest import Vaebm
 from .released import energy_file, igebm_file, images, nvae_file
 
 STEPS = ["--trainer.steps", "4", "--trainer.batch-size", "8", "--trainer.checkpoint-every", "2",
-         "--sampler.steps", "2", "--sampling.steps", "2", "--evaluate.samples", "8"]  # fmt: skip
+         "--sampler.steps", "2", "--sampling.steps", "2", "--evaluate.samples", "8",
+         "--log.report", "false"]  # fmt: skip
 DATA = ["--dataset", "npz", "--dataset.path", "images.npz"]
 
 

@@ -13,7 +13,7 @@ from .conftest import Vaebm
 SHORT = [
     "--trainer.steps", "4", "--trainer.batch-size", "16", "--trainer.log-every", "2",
     "--trainer.checkpoint-every", "2", "--sampler.steps", "2", "--sampling.steps", "2",
-    "--evaluate.samples", "20", "--dataset.limit", "200", "--quiet", "--out", "r",
+    "--evaluate.samples", "20", "--dataset.limit", "200", "--log.report", "false", "--quiet", "--out", "r",
 ]  # fmt: skip
 NVAE = [
     "--generator.channels", "4", "--generator.groups", "1", "--generator.latent", "2",

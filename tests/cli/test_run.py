@@ -91,7 +91,7 @@ def test_generator_from_a_run_without_one(vaebm: Vaebm, finished: Path) -> None:
 def test_generator_alone(vaebm: Vaebm) -> None:
     called = vaebm("run", "--generator.channels", "4", "--generator.groups", "1", "--pretrain.epochs", "1",
                    "--evaluate.samples", "20", "--dataset.limit", "200", "--trainer", "none",
-                   "--out", "r")  # fmt: skip
+                   "--log.report", "false", "--out", "r")  # fmt: skip
     assert called.code == 0, called.err
     assert called.out.splitlines()[1].startswith("generator\t")
     assert vaebm("sample", "r", "-n", "2").code == 0
@@ -274,7 +274,8 @@ def test_binary_mnist_with_a_bernoulli_head_from_run_to_likelihood(vaebm: Vaebm)
         np.savez(f"data/{split}.npz", images=rng.integers(0, 256, (40, 28, 28), dtype=np.uint8))
     small = [
         "--generator.channels", "4", "--generator.groups", "1", "--generator.latent", "2",
-        "--pretrain.epochs", "1", "--pretrain.batch-size", "8", "--evaluate.samples", "8", "--out", "r",
+        "--pretrain.epochs", "1", "--pretrain.batch-size", "8", "--evaluate.samples", "8",
+        "--log.report", "false", "--out", "r",
     ]  # fmt: skip
     called = vaebm("run", "--recipe", "nvae-mnist-small", "--dataset.root", "data", *small)
     assert called.code == 0, called.err
@@ -296,6 +297,7 @@ def test_runs_in_the_plane_end_with_a_log_likelihood_and_a_picture_of_the_densit
     assert metrics["protocol"]["density"]["truth"] == -1.4516
     with Image.open("r/samples/samples.png") as picture:
         assert picture.width == 4 * (320 + 14) + 14
+    assert Path("r/report.html").is_file()
 
 
 @pytest.mark.parametrize("trainer", ["wgan", "vaebm-kl"])
@@ -308,6 +310,8 @@ def test_energy_from_a_run_that_moved_its_generator_goes_on_with_that(vaebm: Vae
         "80",
         "--evaluate.samples",
         "8",
+        "--log.report",
+        "false",
         "--trainer",
         trainer,
     ]

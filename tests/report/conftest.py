@@ -17,6 +17,9 @@ __all__ = ["finished", "vaebm"]
 PLANE = [
     "--dataset", "gaussians25", "--pretrain.steps", "4", "--trainer.steps", "4", "--trainer.log-every", "2",
     "--evaluate.samples", "20", "--evaluate.metrics", "frechet", "--sampling.steps", "3",
+    "--dataset.train-size", "400", "--dataset.test-size", "100", "--pretrain.batch-size", "64",
+    "--trainer.batch-size", "64", "--generator.width", "8", "--energy.width", "8",
+    "--log.report", "false",
 ]  # fmt: skip
 
 

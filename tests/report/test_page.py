@@ -54,6 +54,12 @@ def report(vaebm: Vaebm, *args: object) -> Page:
     return Page(Path(called.out.strip()))
 
 
+@pytest.fixture(scope="module")
+def shown(finished: Path, tmp_path_factory: pytest.TempPathFactory) -> Page:
+    """The page of a run as it is, made once."""
+    return Page(write_report([finished], tmp_path_factory.mktemp("shown") / "report.html"))
+
+
 def test_every_section_of_a_run_on_images(vaebm: Vaebm, run: Path) -> None:
     page = report(vaebm, run)
     assert set(page.ids) >= EVERY
@@ -70,11 +76,10 @@ def test_every_section_of_a_run_on_images(vaebm: Vaebm, run: Path) -> None:
     assert (run / "report.html").stat().st_size < 1_000_000
 
 
-def test_every_logged_series_is_there(vaebm: Vaebm, run: Path) -> None:
-    lines = [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
+def test_every_logged_series_is_there(finished: Path, shown: Page) -> None:
+    lines = [json.loads(line) for line in (finished / "log.jsonl").read_text().splitlines()]
     logged = {k for r in lines if "step" in r for k in r} - {"stage", "step"}
-    page = report(vaebm, run)
-    assert logged <= {given["data-name"] for given in page.named("path") if "data-name" in given}
+    assert logged <= {given["data-name"] for given in shown.named("path") if "data-name" in given}
 
 
 def test_a_run_in_the_plane(vaebm: Vaebm, plane: Path, tmp_path: Path) -> None:
@@ -183,14 +188,13 @@ def test_nothing_from_a_run_is_taken_for_html(vaebm: Vaebm, run: Path) -> None:
     assert not [given for _, given in page.tags if any(k.startswith("on") for k in given)]
 
 
-def test_the_page_loads_nothing(vaebm: Vaebm, run: Path) -> None:
-    page = report(vaebm, run)
-    for tag, given in page.tags:
+def test_the_page_loads_nothing(shown: Page) -> None:
+    for tag, given in shown.tags:
         for name in ("src", "href", "srcset", "action", "poster", "data"):
             value = given.get(name)
             assert value is None or value.startswith(("data:", "#")), (tag, name, value)
-    assert not re.search(r"@import|url\(", page.text)
-    policy = next(m["content"] for m in page.named("meta") if m.get("http-equiv"))
+    assert not re.search(r"@import|url\(", shown.text)
+    policy = next(m["content"] for m in shown.named("meta") if m.get("http-equiv"))
     assert str(policy).startswith("default-src 'none'; img-src data:")
 
 

@@ -16,6 +16,7 @@ TINY = [
     "--generator.width", "8", "--generator.depth", "1", "--energy.width", "8", "--pretrain.steps", "4",
     "--trainer.steps", "4", "--trainer.batch-size", "16", "--trainer.log-every", "2",
     "--trainer.prior-jumps", "0", "--evaluate.samples", "20", "--evaluate.metrics", "modes", "--quiet",
+    "--log.report", "false",
 ]  # fmt: skip
 
 

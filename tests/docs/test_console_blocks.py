@@ -29,6 +29,9 @@ SHORT = (
     "--pretrain.batch-size 8 --energy.width 4 --trainer.steps 2 --trainer.batch-size 8 --evaluate.samples 8 "
     "--log.report false"
 )
+PLANE = "--pretrain.steps 2 --pretrain.batch-size 8 --dataset.train-size 200 --dataset.test-size 100"
+SHALLOW = "--generator.groups 1"
+"""for dry runs of the published NVAEs, whose depth alone takes time; tests/recipes describes them whole"""
 
 
 def commands(page: Path) -> list[str]:
@@ -45,9 +48,11 @@ def vaebm(args: list[str], monkeypatch: pytest.MonkeyPatch) -> int:
         taken += ["--energy"] if {"--energy-from", "--energy"} & set(args) else []
         if "gaussians25" in args:
             taken += ["--generator.", "--pretrain."]
-            args = [*args, "--pretrain.steps", "2"]
+            args = [*args, *PLANE.split()]
         for flag, value in zip(short[::2], short[1::2], strict=True):
             args = args if flag.startswith(tuple(taken)) else [*args, flag, value]
+    elif args[1] == "run" and any(a.startswith(("vaebm-", "nvae-")) for a in args):
+        args = [*args, *SHALLOW.split()]
     monkeypatch.setattr("sys.argv", args)
     try:
         cli.main()

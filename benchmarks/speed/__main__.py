@@ -55,7 +55,7 @@ def arrangements_of(name: str) -> list[str]:
 
 def one(case: Case, repeats: int, best: Any, memory: dict[str, float]) -> dict[str, Any]:
     differences = case.differences()
-    wrong = [f"{k} {v:.1e}" for k, v in differences.items() if not v <= case.bounds[k]]
+    wrong = [f"{k} {v:.1e}" for k, v in differences.items() if k in case.bounds and not v <= case.bounds[k]]
     if wrong:
         raise SystemExit(f"{case.name}: the arrangements disagree: {', '.join(wrong)}")
     runs = alternating(case.arrangements, repeats)

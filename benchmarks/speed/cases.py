@@ -28,6 +28,7 @@ from vaebm_toolkit.cli import process
 from vaebm_toolkit.core import EnergyFunction, Model, RowStreams, State, stream
 from vaebm_toolkit.evaluation.sampling import samples
 from vaebm_toolkit.evaluation.writing import writer
+from vaebm_toolkit.training.device import autocast
 
 SHAPE = (3, 32, 32)
 SEED = 0
@@ -81,7 +82,7 @@ class Case(ABC):
     ours: ClassVar[str] = "exact"
     """the arrangement that is held against what is asked"""
     bounds: ClassVar[Mapping[str, float]]
-    """largest differences allowed, relative to the largest value"""
+    """largest differences allowed, relative to the largest value; others are only told"""
 
     def __init__(self, device: torch.device) -> None:
         self.device = device
@@ -129,12 +130,18 @@ class LangevinStep(Case):
             "reference": self.reference,
             "official": lambda: self.step("official", self.fast),
             "exact": lambda: self.step("exact", self.fast),
+            "bf16": lambda: self.half("exact"),
         }
 
     def reference(self) -> State:
         n = self.networks
         with as_released():
             return latent_chain(n.generator, n.energy, n.state, LatentOptions(), self.rng(), 1)
+
+    def half(self, target: Any) -> State:
+        """Matrix products in bfloat16, the state in float32: `--precision bf16`."""
+        with autocast(self.device, "bf16"):
+            return self.step(target, self.fast)
 
     def step(self, target: Any, generator: core.Generator) -> State:
         sampler = LatentLangevin(LatentOptions(target=target), UNIT)
@@ -145,10 +152,14 @@ class LangevinStep(Case):
         n = self.networks
         with torch.no_grad():
             energies = [self.held(g.decode(n.state).x) for g in (self.fast, n.generator)]
+            with autocast(self.device, "bf16"):
+                half = self.held(self.fast.decode(n.state).x)
         return {
             "energy": difference(*energies),
+            "energy in bf16": difference(half, energies[1]),
             "new state": of_states(self.step("official", self.fast), self.reference()),
             "exact state": of_states(self.step("exact", self.fast), self.step("exact", n.generator)),
+            "state in bf16": of_states(self.half("exact"), self.step("exact", n.generator)),
         }
 
 

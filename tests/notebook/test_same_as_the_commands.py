@@ -134,7 +134,7 @@ def test_recipes(
     recipe: Any,
     overrides: Any,
 ) -> None:
-    monkeypatch.setattr(estimate, "describe", lambda recipe, room: "")  # the costs above the recipe
+    monkeypatch.setattr(estimate, "describe", lambda *_: "")  # the costs above the recipe
     printed = vaebm("run", *flags, "--dry-run").out
     chosen = vt.resolve(recipe, overrides)
     assert str(chosen).strip() == printed.strip()

@@ -7,9 +7,12 @@ import torch
 
 from vaebm_toolkit import RecipeError
 from vaebm_toolkit import recipe as recipes
+from vaebm_toolkit.building import build_buffer, build_dataset
 from vaebm_toolkit.registry import installed
 from vaebm_toolkit.training.autocasting import meta_autocast
+from vaebm_toolkit.training.batches import Batches
 from vaebm_toolkit.training.cost import Estimator
+from vaebm_toolkit.training.estimate import describe
 from vaebm_toolkit.training.fits import SHARE, Room, advice, parsed, physical_memory, switches
 from vaebm_toolkit.training.metering import Meter
 
@@ -99,6 +102,39 @@ def test_kept_chains_are_counted():
         groups = estimator.parts(recipe)["generator"].groups
     numbers = sum(torch.Size(s).numel() for s in groups.values())
     assert estimator.cost("trainer").buffer == 1000 * 4 * numbers
+
+
+def test_each_device_has_its_rows_and_its_share_of_the_chains(monkeypatch):
+    """As `Batches` and `Buffer.shard` give them: of 8 rows and 1000 chains, a half on two."""
+    recipe = resolved({**SECOND, "buffer": {"name": "replay", "capacity": 1000}})
+    whole, half = Estimator(recipe), Estimator(recipe, devices=2)
+    cost = half.cost("trainer")
+    assert cost.buffer == whole.cost("trainer").buffer / 2
+    monkeypatch.setattr("vaebm_toolkit.core.ranks.world", lambda: 2)
+    monkeypatch.setattr("vaebm_toolkit.core.ranks.rank", lambda: 0)
+    rows = len(Batches(build_dataset(recipe).train, 8, 0, "train")(0))
+    shard = build_buffer(recipe).shard(0, 2)
+    monkeypatch.undo()
+    assert (rows, shard.capacity) == (4, 500)
+    assert cost._replace(buffer=0) == whole.cost("trainer", batch_size=rows)._replace(buffer=0)
+    assert "GFLOP per step on each of 2 devices" in describe(recipe, devices=2)
+
+
+def test_advice_for_two_devices_is_for_each_of_them():
+    """Batches and numbers of devices that are named are those of all devices together."""
+    estimator = Estimator(resolved(BOTH), devices=2)
+    whole = estimator.cost("pretrain")
+    room, lines = advised(estimator, whole, 0.7)
+    assert "--pretrain.batch-size 128: " in lines[2]
+    assert "--devices 4: " in lines[4]
+    assert "for 64 examples" in lines[4]
+    assert room.fits(estimator.cost("pretrain", batch_size=128))
+
+
+def test_chains_that_cannot_be_shared_are_refused():
+    recipe = resolved({**SECOND, "buffer": {"name": "replay", "capacity": 1001}})
+    with pytest.raises(RecipeError, match="cannot be shared evenly by 2"):
+        describe(recipe, devices=2)
 
 
 @pytest.mark.parametrize("recompute", [False, True])

@@ -130,8 +130,9 @@ def command(ctx: click.Context, /, **given: Any) -> None:
         from vaebm_toolkit.training.estimate import describe
         from vaebm_toolkit.training.fits import room_of
 
-        room = room_of(choose_device(given["device"]), given["memory"])
-        click.echo(recipes.dumps(recipe.tables(), header=describe(recipe, room)))
+        devices = given["devices"] or 1
+        room = room_of(choose_device(given["device"]), given["memory"], devices)
+        click.echo(recipes.dumps(recipe.tables(), header=describe(recipe, room, devices)))
         return
     if apart(given["devices"]):
         from vaebm_toolkit.training.rundir import RunDirectory

@@ -50,10 +50,10 @@ def data_shape(recipe: Recipe) -> tuple[int, ...]:
 
 
 class Estimator:
-    """What stages of a recipe cost; networks are built once for each of its variants."""
+    """What stages of a recipe cost on each of `devices`; networks are built once for each of its variants."""
 
-    def __init__(self, recipe: Recipe) -> None:
-        self.recipe, self.shape = recipe, data_shape(recipe)
+    def __init__(self, recipe: Recipe, devices: int = 1) -> None:
+        self.recipe, self.shape, self.devices = recipe, data_shape(recipe), devices
         self.known: Known = {}
         self.built: list[tuple[Any, dict[str, Any]]] = []
 
@@ -72,13 +72,24 @@ class Estimator:
         self.built.append((asked, parts))
         return parts
 
-    def cost(self, table: str, recipe: Recipe | None = None, batch_size: int | None = None) -> Cost:
-        """Of a step of [pretrain] or [trainer], as the recipe or a variant of it has it."""
+    def cost(
+        self,
+        table: str,
+        recipe: Recipe | None = None,
+        batch_size: int | None = None,
+        devices: int | None = None,
+    ) -> Cost:
+        """Of a step of [pretrain] or [trainer], as the recipe or a variant of it has it, on each device.
+
+        batch_size: of all devices together.
+        """
+        devices = self.devices if devices is None else devices
         recipe = self.recipe if recipe is None else recipe
         settings = recipe.parts[table].stage
         assert settings is not None, "resolve gives every trainer its stage options"
         size = settings.batch_size if batch_size is None else batch_size
-        return one_step(recipe, table, self.shape, self.parts(recipe), size, self.known)
+        rows = -(-size // devices)
+        return one_step(recipe, table, self.shape, self.parts(recipe), rows, self.known, devices)
 
 
 class OneOfMany:
@@ -127,8 +138,12 @@ def one_step(
     parts: dict[str, Any],
     batch_size: int,
     known: Known | None = None,
+    devices: int = 1,
 ) -> Cost:
-    """What a step costs in the recipe's precision, with `parts` on the meta device."""
+    """What a step costs in the recipe's precision, with `parts` on the meta device.
+
+    devices: among which the buffer is divided; `batch_size` is that of one of them.
+    """
     meter = Meter(known)
     chain = None if parts["sampler"] is None else OneOfMany(parts["sampler"], meter)
     noted = Noted() if "buffer" in recipe.parts else None
@@ -152,7 +167,10 @@ def one_step(
     weights = sum(p.nbytes * (2 + OPTIMISER_COPIES) for p in moved.values())
     weights += sum(v.nbytes for key, v in there.items() if key not in moved)
     more = 0 if chain is None else chain.more
-    return Cost(weights, meter.peak, meter.flops + more, stored(build_buffer(recipe), noted))
+    buffer = build_buffer(recipe)
+    if buffer is not None and devices > 1:
+        buffer = buffer.shard(0, devices)
+    return Cost(weights, meter.peak, meter.flops + more, stored(buffer, noted))
 
 
 def stored(buffer: Buffer | None, noted: Noted | None) -> int:

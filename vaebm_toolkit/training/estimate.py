@@ -13,9 +13,12 @@ from vaebm_toolkit.training.fits import Room, advice, size
 from vaebm_toolkit.training.rundir import STAGES
 
 
-def describe(recipe: Recipe, room: Room | None = None) -> str:
-    """Lines for the head of a resolved recipe; with `room`, whether its stages fit and what to do if not."""
-    estimator = Estimator(recipe)
+def describe(recipe: Recipe, room: Room | None = None, devices: int = 1) -> str:
+    """Lines for the head of a resolved recipe; with `room`, whether its stages fit and what to do if not.
+
+    Memory and arithmetic are those of each of `devices`.
+    """
+    estimator = Estimator(recipe, devices)
     parts = estimator.parts(recipe)
     lines = [f"data: {' x '.join(map(str, estimator.shape))}"]
     for name in ("generator", "energy"):
@@ -45,12 +48,13 @@ def stage_lines(estimator: Estimator, stage: str, table: str, room: Room | None)
     if settings.steps is not None or settings.epochs is not None:
         length = f"{settings.steps:,} steps" if settings.steps is not None else f"{settings.epochs:,} epochs"
     kept = f", {size(cost.buffer)} kept chains" if cost.buffer else ""
+    each = f" on each of {estimator.devices} devices" if estimator.devices > 1 else ""
     precision = {"fp32": "float32", "bf16": "bfloat16"}[recipe.run.precision]
     found = [
         f"stage {stage}: {length} of {settings.batch_size}; "
         f"about {size(cost.memory)} of memory in {precision} "
         f"({size(cost.weights)} weights, gradients and moments, {size(cost.activations)} activations{kept}), "
-        f"{cost.flops / 1e9:,.4g} GFLOP per step"
+        f"{cost.flops / 1e9:,.4g} GFLOP per step{each}"
     ]
     return found if room is None else found + advice(estimator, table, cost, room)
 

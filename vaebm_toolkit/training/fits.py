@@ -11,7 +11,7 @@ from typing import NamedTuple
 import attrs
 import torch
 
-from vaebm_toolkit.errors import RecipeError
+from vaebm_toolkit.errors import RecipeError, ToolkitError
 from vaebm_toolkit.options import fields
 from vaebm_toolkit.recipe import Recipe
 from vaebm_toolkit.training.cost import Cost, Estimator
@@ -35,13 +35,14 @@ class Room(NamedTuple):
         return cost.memory <= SHARE * self.memory
 
 
-def room_of(device: torch.device, given: str | None = None) -> Room:
-    """`given` ("16GiB"), or what the device has in all."""
+def room_of(device: torch.device, given: str | None = None, devices: int = 1) -> Room:
+    """`given` ("16GiB"), or what the device has in all; of a CPU, what each of `devices` processes may."""
     if given is not None:
         return Room(parsed(given), "a device")
     if device.type == "cuda":
         return Room(torch.cuda.get_device_properties(device).total_memory, str(device))
-    return Room(physical_memory(), "this machine", cpu=True)
+    name = "this machine" if devices == 1 else f"one of {devices} processes' share of this machine"
+    return Room(physical_memory() // devices, name, cpu=True)
 
 
 def parsed(text: str) -> int:
@@ -134,27 +135,36 @@ def recomputing(table: str) -> Change:
 def largest_batch(
     estimator: Estimator, table: str, recipe: Recipe, cost: Cost, room: Room
 ) -> tuple[int, Cost] | None:
-    """The largest power of two below the recipe's batch that fits, and its cost; None if 1 does not."""
-    batch = batch_size(recipe, table)
-    size = 1 << max(batch - 1, 1).bit_length() - 1
-    while size >= 1:
-        if proportional(cost, size / batch) <= SHARE * room.memory:  # activations hardly grow faster
-            found = estimator.cost(table, recipe, size)
+    """The largest batch below the recipe's that fits, and its cost; None if 1 on each device does not.
+
+    It is a power of two on each device.
+    """
+    rows = -(-batch_size(recipe, table) // estimator.devices)
+    fewer = 1 << max(rows - 1, 1).bit_length() - 1
+    while fewer >= 1:
+        if proportional(cost, fewer / rows) <= SHARE * room.memory:  # activations hardly grow faster
+            found = estimator.cost(table, recipe, fewer * estimator.devices)
             if room.fits(found):
-                return size, found
-        size //= 2
+                return fewer * estimator.devices, found
+        fewer //= 2
     return None
 
 
 def fewest_devices(estimator: Estimator, table: str, cost: Cost, room: Room) -> tuple[int, int, Cost] | None:
-    """(devices, examples on each, cost on each): the smallest power of two that fits; None if none does."""
-    batch, n = batch_size(estimator.recipe, table), 2
+    """(devices, examples on each, cost on each): the first doubling that fits; None if none does.
+
+    Numbers that the batch or the buffer cannot be divided among are left out.
+    """
+    batch, n = batch_size(estimator.recipe, table), 2 * estimator.devices
     while n <= batch:
-        share = -(-batch // n)
-        if proportional(cost, share / batch) <= SHARE * room.memory:
-            found = estimator.cost(table, batch_size=share)
+        part = estimator.devices / n
+        if batch % n == 0 and cost.weights + part * (cost.buffer + cost.activations) <= SHARE * room.memory:
+            try:
+                found = estimator.cost(table, devices=n)
+            except ToolkitError:  # so many cannot share the buffer
+                return None
             if room.fits(found):
-                return n, share, found
+                return n, batch // n, found
         n *= 2
     return None
 

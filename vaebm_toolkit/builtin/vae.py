@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -118,8 +119,14 @@ def balance(kl: Tensor, sizes: list[int]) -> Tensor:
 
     kl: (B, G) nats; sizes: H·W per group.
     """
-    share = torch.tensor([s / min(sizes) / sizes.count(s) for s in sizes], dtype=kl.dtype, device=kl.device)
-    share = share / share.min()
+    share = shares(tuple(sizes), kl.dtype, kl.device)
     magnitude = ranks.mean(kl.detach().abs().mean(0)) + 0.01
     weights = magnitude / share * magnitude.sum()
     return weights / weights.mean()
+
+
+@functools.lru_cache(maxsize=16)
+def shares(sizes: tuple[int, ...], dtype: torch.dtype, device: torch.device) -> Tensor:
+    """a_g relative to the smallest, (G,). Kept: a copy to the device waits for all that runs there."""
+    found = torch.tensor([s / min(sizes) / sizes.count(s) for s in sizes], dtype=dtype, device=device)
+    return found / found.min()

@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.optim import Adam, Adamax, Optimizer
+from torch.optim import Adamax, Optimizer
 
 from vaebm_toolkit.builtin.trainers import VaeOptions
 from vaebm_toolkit.core import (
@@ -19,6 +19,7 @@ from vaebm_toolkit.core import (
     SpectralPenalty,
     Trainer,
     Update,
+    adam,
     ranks,
     set_lr,
     warmup_cosine,
@@ -31,12 +32,12 @@ class VaeTrainer(Trainer):
     def __init__(self, options: VaeOptions, horizon: Horizon, generator: Autoencoder) -> None:
         self.options, self.horizon, self.generator = options, horizon, generator
         self.players = {"generator": generator}
-        kind = Adamax if options.optimizer == "adamax" else Adam
-        # 1e-3 is the eps of NVAE's Adamax
-        eps = 1e-3 if options.optimizer == "adamax" else 1e-8
-        self.optimizer = kind(
-            generator.parameters(), lr=options.lr, eps=eps, weight_decay=options.weight_decay
-        )
+        settings: dict[str, Any] = {"lr": options.lr, "weight_decay": options.weight_decay}
+        self.optimizer: Optimizer
+        if options.optimizer == "adamax":  # 1e-3 is the eps of NVAE's
+            self.optimizer = Adamax(generator.parameters(), eps=1e-3, **settings)
+        else:
+            self.optimizer = adam(generator.parameters(), eps=1e-8, **settings)
         if options.grad_clip is not None:
             weights, limit = list(generator.parameters()), options.grad_clip
             self.optimizer.register_step_pre_hook(lambda *_: clip_norm(weights, limit))

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from vaebm_toolkit.core import MomentClippedAdam, set_lr, update_average, warmup_cosine
+from vaebm_toolkit.core import MomentClippedAdam, adam, set_lr, update_average, warmup_cosine
 
 SETTINGS = {"lr": 0.01, "betas": (0.99, 0.999), "weight_decay": 3e-5}
 
@@ -126,3 +126,34 @@ def test_update_average_moves_parameters_and_copies_buffers():
     assert average.num_batches_tracked == 4
     update_average(average, module, 0.0)
     assert torch.equal(average.weight, module.weight)
+
+
+def test_fused_clips_and_steps_alike():
+    """To float32's rounding, which is what a fused Adam counts its steps in."""
+    steps = [[10 * g for g in grads] for grads in gradients(6, 1.0)]
+    a, b = parameters(), parameters()
+    descend(MomentClippedAdam(a, **SETTINGS), a, [[g.clone() for g in grads] for grads in steps])
+    descend(MomentClippedAdam(b, fused=True, **SETTINGS), b, [[g.clone() for g in grads] for grads in steps])
+    for p, q in zip(a, b, strict=True):
+        torch.testing.assert_close(p, q, rtol=1e-6, atol=1e-7)
+        torch.testing.assert_close(p.grad, q.grad, rtol=1e-6, atol=1e-7)
+
+
+@pytest.mark.parametrize("fused", [True, False])
+def test_state_of_the_other_kind_is_loaded(fused: bool):
+    """An optimiser stays fused or not, whatever wrote the state; without `fused`, as `adam` is on the CPU."""
+    steps = gradients(6, 3.0)
+    a = parameters()
+    one = MomentClippedAdam(a, fused=fused, **SETTINGS)
+    descend(one, a, steps[:3])
+    b = [nn.Parameter(p.detach().clone()) for p in a]
+    two = adam(b, MomentClippedAdam, **SETTINGS)
+    assert two.param_groups[0]["fused"] is None
+    two.param_groups[0]["fused"] = not fused
+    two.load_state_dict(copy.deepcopy(one.state_dict()))
+    assert two.param_groups[0]["fused"] is not fused
+    assert all(s["step"].dtype == torch.float32 and s["step"] == 3 for s in two.state.values())
+    descend(one, a, steps[3:])
+    descend(two, b, steps[3:])
+    for p, q in zip(a, b, strict=True):
+        torch.testing.assert_close(p, q, rtol=1e-6, atol=1e-7)

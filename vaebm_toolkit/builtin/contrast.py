@@ -27,6 +27,7 @@ from vaebm_toolkit.core import (
     State,
     Trainer,
     Update,
+    adam,
     frozen,
     run_chain,
     set_lr,
@@ -69,9 +70,9 @@ class ContrastTrainer(Trainer):
         self.energy, self.sampler, self.buffer = energy, sampler, buffer
         self.generator = None if generator is None else self.held(generator)
         self.players = {"energy": energy}
-        adam = MomentClippedAdam if options.moment_clip else Adam
         self.optimizer = adam(
             energy.parameters(),
+            MomentClippedAdam if options.moment_clip else Adam,
             lr=options.lr,
             betas=(options.beta1, options.beta2),
             weight_decay=options.weight_decay,

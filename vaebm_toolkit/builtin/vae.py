@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch.optim import Adam, Adamax, Optimizer
+from torch.optim import Adamax, Optimizer
 
 from vaebm_toolkit.builtin.trainers import VaeOptions
 from vaebm_toolkit.core import (
@@ -18,6 +19,7 @@ from vaebm_toolkit.core import (
     SpectralPenalty,
     Trainer,
     Update,
+    adam,
     ranks,
     set_lr,
     warmup_cosine,
@@ -30,12 +32,12 @@ class VaeTrainer(Trainer):
     def __init__(self, options: VaeOptions, horizon: Horizon, generator: Autoencoder) -> None:
         self.options, self.horizon, self.generator = options, horizon, generator
         self.players = {"generator": generator}
-        kind = Adamax if options.optimizer == "adamax" else Adam
-        # 1e-3 is the eps of NVAE's Adamax
-        eps = 1e-3 if options.optimizer == "adamax" else 1e-8
-        self.optimizer = kind(
-            generator.parameters(), lr=options.lr, eps=eps, weight_decay=options.weight_decay
-        )
+        settings: dict[str, Any] = {"lr": options.lr, "weight_decay": options.weight_decay}
+        self.optimizer: Optimizer
+        if options.optimizer == "adamax":  # 1e-3 is the eps of NVAE's
+            self.optimizer = Adamax(generator.parameters(), eps=1e-3, **settings)
+        else:
+            self.optimizer = adam(generator.parameters(), eps=1e-8, **settings)
         if options.grad_clip is not None:
             weights, limit = list(generator.parameters()), options.grad_clip
             self.optimizer.register_step_pre_hook(lambda *_: clip_norm(weights, limit))
@@ -118,8 +120,14 @@ def balance(kl: Tensor, sizes: list[int]) -> Tensor:
 
     kl: (B, G) nats; sizes: H·W per group.
     """
-    share = torch.tensor([s / min(sizes) / sizes.count(s) for s in sizes], dtype=kl.dtype, device=kl.device)
-    share = share / share.min()
+    share = shares(tuple(sizes), kl.dtype, kl.device)
     magnitude = ranks.mean(kl.detach().abs().mean(0)) + 0.01
     weights = magnitude / share * magnitude.sum()
     return weights / weights.mean()
+
+
+@functools.lru_cache(maxsize=16)
+def shares(sizes: tuple[int, ...], dtype: torch.dtype, device: torch.device) -> Tensor:
+    """a_g relative to the smallest, (G,). Kept: a copy to the device waits for all that runs there."""
+    found = torch.tensor([s / min(sizes) / sizes.count(s) for s in sizes], dtype=dtype, device=device)
+    return found / found.min()

@@ -35,7 +35,7 @@ from vaebm_toolkit.core.interfaces import (
     square_norm,
 )
 from vaebm_toolkit.core.layers import NormalisedConv2d, WeightNormConv2d
-from vaebm_toolkit.core.optim import MomentClippedAdam, set_lr, update_average, warmup_cosine
+from vaebm_toolkit.core.optim import MomentClippedAdam, adam, set_lr, update_average, warmup_cosine
 from vaebm_toolkit.core.released import Imported, adam_moments, tensors
 from vaebm_toolkit.core.rng import RowStreams, rand, randn, randn_like, stream
 from vaebm_toolkit.core.spectral import BatchNormPenalty, SpectralPenalty
@@ -72,6 +72,7 @@ __all__ = [
     "Trainer",
     "Update",
     "WeightNormConv2d",
+    "adam",
     "adam_moments",
     "as_stream",
     "buffers_restored",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import torch
@@ -24,18 +24,29 @@ class MomentClippedAdam(Adam):
             with torch.enable_grad():
                 loss = closure()
         for group in self.param_groups:
-            clip_by_moment([p for p in group["params"] if p.grad is not None], self.state, group["betas"][1])
+            moving = [p for p in group["params"] if p.grad is not None]
+            clip_by_moment(moving, self.state, group["betas"][1], bool(group["fused"]))
         super().step()
         return loss
 
 
 @torch.no_grad()
-def clip_by_moment(parameters: list[nn.Parameter], state: Mapping[nn.Parameter, Any], beta2: float) -> None:
-    """Clip gradients to ±(3·√v̂ + 0.1), v̂ = v / (1 − β₂ᵗ) after t steps; parameters at t = 0 are left."""
+def clip_by_moment(
+    parameters: list[nn.Parameter], state: Mapping[nn.Parameter, Any], beta2: float, fused: bool = False
+) -> None:
+    """Clip gradients to ±(3·√v̂ + 0.1), v̂ = v / (1 − β₂ᵗ) after t steps; parameters at t = 0 are left.
+
+    A fused Adam counts steps on the device: its counts are not asked for their values.
+    """
     moving = [p for p in parameters if state.get(p)]
     if not moving:
         return
-    correction = [1 - beta2 ** float(state[p]["step"]) for p in moving]
+    correction: list[Any]
+    if fused:
+        log = math.log(beta2) if beta2 > 0 else -math.inf
+        correction = [-torch.expm1(log * state[p]["step"]) for p in moving]
+    else:
+        correction = [1 - beta2 ** float(state[p]["step"]) for p in moving]
     bound = torch._foreach_div([state[p]["exp_avg_sq"] for p in moving], correction)
     torch._foreach_sqrt_(bound)
     torch._foreach_mul_(bound, 3.0)
@@ -43,6 +54,27 @@ def clip_by_moment(parameters: list[nn.Parameter], state: Mapping[nn.Parameter, 
     gradients = [p.grad for p in moving]
     torch._foreach_minimum_(gradients, bound)
     torch._foreach_maximum_(gradients, torch._foreach_neg(bound))
+
+
+def adam(parameters: Iterable[nn.Parameter], kind: type[Adam] = Adam, **settings: Any) -> Adam:
+    """Adam, or a kind of it: fused where all parameters are on CUDA, whatever wrote the state it loads."""
+    parameters = list(parameters)
+    fused = bool(parameters) and all(p.is_cuda and p.is_floating_point() for p in parameters)
+    optimizer = kind(parameters, fused=True if fused else None, **settings)
+    optimizer.register_load_state_dict_pre_hook(fused_as_it_is)
+    return optimizer
+
+
+def fused_as_it_is(optimizer: Optimizer, state: dict[str, Any]) -> dict[str, Any]:
+    """The state with the optimiser's own `fused`, and for one that is not, step counts on the CPU."""
+    groups, values = [], dict(state["state"])
+    for own, group in zip(optimizer.param_groups, state["param_groups"], strict=False):
+        groups.append({**group, "fused": own["fused"]})
+        for i in group["params"]:
+            if not own["fused"] and i in values and "step" in values[i]:
+                values[i] = {**values[i], "step": torch.as_tensor(values[i]["step"]).cpu()}
+    groups += state["param_groups"][len(groups) :]  # too many: torch says so
+    return {**state, "state": values, "param_groups": groups}
 
 
 def set_lr(optimizer: Optimizer, lr: float) -> None:

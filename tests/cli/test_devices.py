@@ -47,3 +47,4 @@ def test_what_comes_next(tmp_path: Path) -> None:
     assert going_on(tmp_path, 2) == "Start it again."
     (tmp_path / "recipe.toml").touch()
     assert going_on(tmp_path, 2) == f"Continue: vaebm run --resume {tmp_path} --devices 2"
+    assert going_on(tmp_path, 2, "cpu").endswith("--devices 2 --device cpu")

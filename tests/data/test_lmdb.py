@@ -130,6 +130,15 @@ def test_what_is_no_lmdb(write: Any, tmp_path: Path) -> None:
         build(write({}, "empty.lmdb"))
 
 
+def test_one_that_was_cut_off(write: Any, make_picture: Any, make_bytes: Any) -> None:
+    """Reading it would end the process by SIGBUS."""
+    path = write({str(i): make_bytes(make_picture(i, size=(64, 64))) for i in range(60)})
+    data = path / "data.mdb"
+    data.write_bytes(data.read_bytes()[: data.stat().st_size // 2])
+    with pytest.raises(DataError, match="it ends after"):
+        build(path)
+
+
 def test_without_path_and_without_the_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(RecipeError, match="lmdb needs to know"):
         reader.build(LmdbOptions())

@@ -110,7 +110,9 @@ def launch(devices: int, device: str, again: Callable[[], str], *more: str) -> N
 
     from vaebm_toolkit.training.processes import device_type
 
-    device_type(device, devices)
+    kind = device_type(device, devices)
+    if kind == "cpu" and device == "auto":
+        click.echo(f"No CUDA device here: {devices} processes on the CPU.", err=True)
     with tempfile.TemporaryDirectory() as logs, environment():
         config = LaunchConfig(
             min_nodes=1, max_nodes=1, nproc_per_node=devices, max_restarts=0, monitor_interval=0.1,
@@ -163,9 +165,11 @@ def tell(failures: dict[int, Any], devices: int, again: str) -> None:
     sys.exit(said[0])
 
 
-def going_on(run: Path, devices: int | None) -> str:
+def going_on(run: Path, devices: int | None, device: str = "auto") -> str:
     """The command that continues a run on as many devices, where there is one yet."""
     if not (run / "recipe.toml").is_file():
         return "Start it again."
     command = "torchrun … -m vaebm_toolkit" if launched() and OURS not in os.environ else "vaebm"
-    return f"Continue: {command} run --resume {quoted(run)}" + (f" --devices {devices}" if devices else "")
+    return f"Continue: {command} run --resume {quoted(run)}" + (
+        (f" --devices {devices}" if devices else "") + ("" if device == "auto" else f" --device {device}")
+    )

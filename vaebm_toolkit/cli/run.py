@@ -115,7 +115,8 @@ def command(ctx: click.Context, /, **given: Any) -> None:
     if given["resume"] is not None:
         refuse_changes(ctx, given["resume"])
         if apart(given["devices"]):
-            launch(given["devices"], given["device"], partial(going_on, given["resume"], given["devices"]))
+            on = given["devices"], given["device"]
+            launch(*on, partial(going_on, given["resume"], *on))
             return
         from vaebm_toolkit.launch import go_on
 
@@ -140,7 +141,8 @@ def command(ctx: click.Context, /, **given: Any) -> None:
         out = where(recipe, given)
         RunDirectory.refuse_taken(out)
         more = [] if given["out"] else ["--out", str(out)]
-        launch(given["devices"], given["device"], partial(going_on, out, given["devices"]), *more)
+        on = given["devices"], given["device"]
+        launch(*on, partial(going_on, out, *on), *more)
         return
     execute(lambda: new_run(recipe, registry, given), registry, given)
 

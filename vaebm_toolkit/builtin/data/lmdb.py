@@ -29,6 +29,8 @@ TRAIN = ("train.lmdb", "train_lmdb", "train")
 TEST = ("test.lmdb", "validation.lmdb", "val.lmdb", "test_lmdb", "val_lmdb", "test", "validation", "val")
 PIXELS = {"rgb": (b"P6", 3), "grey": (b"P5", 1)}
 """How a PNM file begins, and bytes per pixel."""
+SPARE = 16
+"""Pages at the end of an LMDB that may be missing."""
 
 
 class Environment:
@@ -38,9 +40,17 @@ class Environment:
     lock: ClassVar = threading.Lock()
 
     def __init__(self, path: Path) -> None:
-        self.env = package().open(
+        lmdb = package()
+        self.env = lmdb.open(
             str(path), subdir=path.is_dir(), readonly=True, lock=False, readahead=False, meminit=False
         )
+        pages, there = self.env.info()["last_pgno"] + 1, data_file(path).stat().st_size
+        whole = pages * self.env.stat()["psize"]
+        # A sound file may lack the last pages, where a transaction did not need them after all;
+        # reading one that was cut off ends the process by a signal.
+        if there < 0.99 * whole - SPARE * self.env.stat()["psize"]:
+            self.env.close()
+            raise lmdb.CorruptedError(f"it ends after {there:,} of {whole:,} bytes")
 
     @classmethod
     def of(cls, path: Path) -> Environment:

@@ -132,7 +132,7 @@ def test_what_is_no_lmdb(write: Any, tmp_path: Path) -> None:
 
 def test_one_that_was_cut_off(write: Any, make_picture: Any, make_bytes: Any) -> None:
     """Reading it would end the process by SIGBUS."""
-    path = write({str(i): make_bytes(make_picture(i, size=(64, 64))) for i in range(60)})
+    path = write({str(i): make_bytes(make_picture(i, size=(64, 64)), ".png") for i in range(60)})
     data = path / "data.mdb"
     data.write_bytes(data.read_bytes()[: data.stat().st_size // 2])
     with pytest.raises(DataError, match="it ends after"):

@@ -110,6 +110,19 @@ def test_it_runs_in_bfloat16_with_a_float32_state(make, options):
     assert all(a.dtype == torch.float32 and difference(a, b) < 0.1 for a, b in zip(rough, exact, strict=True))
 
 
+@pytest.mark.parametrize("of", [lambda model: model, lambda model: model.frozen()])
+def test_bfloat16_ends_before_the_convolution_that_makes_the_image(make, of):
+    network = of(make().float())
+    seen = []
+    handle = network.image_conditional.register_forward_hook(lambda m, given, out: seen.append((*given, out)))
+    with torch.autocast("cpu", torch.bfloat16):
+        network.decode(noise(network, dtype=torch.float32))
+    handle.remove()
+    ((h, out),) = seen
+    assert h.dtype == out.dtype == torch.float32
+    assert torch.equal(out, network.image_conditional(h))
+
+
 def test_an_inverted_bottleneck_becomes_three_convolutions(make):
     frozen = make().frozen()
     kinds = [

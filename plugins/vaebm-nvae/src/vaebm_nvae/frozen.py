@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from vaebm_nvae.cells import BRANCH_SCALE, Cell, DecoderCombiner, SqueezeExcite
 from vaebm_nvae.folding import Affine, Branch, Convolution, as_convolution, constant, fold, steps
 from vaebm_nvae.hierarchy import Hierarchy, Latent
-from vaebm_nvae.ops import arranged
+from vaebm_nvae.ops import arranged, unrounded
 
 if TYPE_CHECKING:
     from vaebm_nvae.network import NVAE
@@ -97,4 +97,4 @@ class FrozenNVAE(Hierarchy):
                 h = layer(torch.cat([h, z], dim=1))
             else:
                 h = self.through(layer, h)
-        return self.image_conditional(F.elu(h))
+        return unrounded(self.image_conditional, F.elu(h), self.image_conditional.weight)

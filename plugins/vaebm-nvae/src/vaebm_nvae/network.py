@@ -19,7 +19,7 @@ from vaebm_nvae.flows import PairedCell
 from vaebm_nvae.frozen import FrozenNVAE
 from vaebm_nvae.heads import Head
 from vaebm_nvae.hierarchy import Hierarchy, Latent
-from vaebm_nvae.ops import EluConv, arranged
+from vaebm_nvae.ops import EluConv, arranged, unrounded
 from vaebm_nvae.options import NVAEOptions
 from vaebm_toolkit import RecipeError
 from vaebm_toolkit.core import Autoencoder, Elbo, Generator, State, WeightNormConv2d, randn, stream
@@ -162,7 +162,7 @@ class NVAE(Hierarchy, Autoencoder):
             group += 1
         for layer in self.post_process:
             h = self.through(layer, h)
-        return self.image_conditional(h)
+        return unrounded(self.image_conditional, h, self.prior_ftr0)
 
     def infer(self, x: Tensor, rng: torch.Generator) -> Inference:
         """One posterior sample along q(z | x) = Π_g q(z_g | z_<g, x); x with the model's bits."""

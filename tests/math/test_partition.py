@@ -54,7 +54,7 @@ def test_in_50_dimensions_samples_of_the_prior_fail_and_annealing_does_not() -> 
     assert product.log_z - naive.value > 20, "far too low"
     assert product.log_z - naive.value > 10 * naive.error, "and its error does not say so"
     assert naive.ess < 10
-    plan = tuned(product.path, linear(750), stream(0), leapfrog=4)
+    plan = tuned(product.path, linear(1500), stream(0), leapfrog=4)
     found = both(product.path, plan, product.exact(100), 100)
     assert found.upper is not None
     assert (
@@ -112,15 +112,15 @@ def test_25_modes() -> None:
     naive = by_samples(path, 100_000, seed=0, batch_size=10_000)
     assert abs(naive.value - log_z) < 4 * naive.error
     plan = tuned(path, sigmoidal(100), stream(0))
-    found = from_below(path, plan, 1000, seed=0, batch_size=500)
+    found = from_below(path, plan, 2000, seed=0, batch_size=1000)
     assert abs(found.value - log_z) < 4 * found.error
     assert found.error < 0.05
     # exact samples of h by rejection from p_θ: exp(−E) is at most exp(−3) (1 + next to nothing)
     eps = path.sample_base(200_000, stream(5))
     taken = torch.rand(200_000, generator=stream(6)).log() < path.log_ratio(eps) + 3 - 1e-6
-    starts = {name: v[taken][:500] for name, v in eps.items()}
-    assert len(starts["x"]) == 500
-    upper = from_above(path, plan, starts, seed=0, batch_size=500)
+    starts = {name: v[taken][:1000] for name, v in eps.items()}
+    assert len(starts["x"]) == 1000
+    upper = from_above(path, plan, starts, seed=0, batch_size=1000)
     assert abs(upper.value - log_z) < 4 * upper.error
     assert upper.error < 0.1
 
@@ -128,8 +128,8 @@ def test_25_modes() -> None:
 def test_nothing_depends_on_the_batch_size() -> None:
     product = Product(6, 4.0)
     plan = tuned(product.path, linear(20), stream(0))
-    starts = product.exact(12)
-    several = [both(product.path, plan, starts, 12, size=size) for size in (1, 5, 12)]
+    starts = product.exact(40)
+    several = [both(product.path, plan, starts, 40, size=size) for size in (1, 7, 40)]
     naive = [by_samples(product.path, 3000, seed=0, batch_size=size) for size in (100, 5000)]
     for sides in (*zip(*several, strict=True), tuple(naive)):
         a = sides[0]
@@ -138,7 +138,7 @@ def test_nothing_depends_on_the_batch_size() -> None:
             assert b[2:6] == pytest.approx(a[2:6])
             if a.acceptance is not None:
                 torch.testing.assert_close(a.acceptance, b.acceptance)
-    other = from_below(product.path, plan, 12, seed=1, batch_size=12)
+    other = from_below(product.path, plan, 40, seed=1, batch_size=40)
     assert other.value != several[0].lower.value
 
 

@@ -23,7 +23,7 @@ from vaebm_toolkit.core import (
     standard_normal,
 )
 
-CHAINS = 4000
+CHAINS = 8000
 
 
 class TwoGroups(Generator):

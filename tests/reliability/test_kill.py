@@ -13,7 +13,7 @@ import pytest
 
 from vaebm_toolkit.training.checkpoint import Checkpoints, read_state
 
-from .conftest import MLP_PAIR, resume, start
+from .conftest import resume, start
 
 KILLS = 20
 LONG = {"steps": 40, "checkpoint_every": 1, "log_every": 1}  # most of the time goes into checkpoints
@@ -25,8 +25,7 @@ def work(path: Path) -> None:
     if (path / "recipe.toml").exists():
         resume(path)
     else:
-        pair = {name: MLP_PAIR[name] for name in ("generator", "energy")}
-        start(path, None, tuple(pair), **pair, pretrain=LONG, trainer=LONG)
+        start(path, pretrain=LONG, trainer=LONG)
 
 
 def run_in_child(path: Path, seconds: float | None) -> int | None:

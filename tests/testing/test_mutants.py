@@ -7,17 +7,12 @@ from mutants import HEALTHY, MUTANTS, heavy, noisy
 from mutants.declarations import DECLARATIONS, IMPORT, ZeroCrashes, part
 
 from vaebm_toolkit import Component, testing
-from vaebm_toolkit.testing import ContractError, checking
-from vaebm_toolkit.testing.claims import judge
+from vaebm_toolkit.testing import ContractError
 
 
 @pytest.mark.parametrize("name", MUTANTS)
-def test_is_caught(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The claim that it breaks is measured, and no other."""
+def test_is_caught(name: str) -> None:
     mutant = MUTANTS[name]
-    monkeypatch.setattr(
-        checking, "judge", lambda claims, s: judge([c for c in claims if c.name == mutant.claim], s)
-    )
     check = getattr(testing, f"check_{mutant.kind}")
     with pytest.raises(ContractError) as caught:
         check(mutant.component())

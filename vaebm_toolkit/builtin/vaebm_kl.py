@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.optim import Adam, Optimizer
+from torch.optim import Optimizer
 
 from vaebm_toolkit import RecipeError
 from vaebm_toolkit.builtin.contrast import ema_decay
@@ -23,6 +23,7 @@ from vaebm_toolkit.core import (
     Sampler,
     State,
     Update,
+    adam,
     frozen,
     standard_normal,
     update_average,
@@ -56,9 +57,8 @@ class VaebmKlTrainer(LatentContrastTrainer):
         super().__init__(options, horizon, generator, energy, sampler, None)
         self.players = {"energy": energy, "generator": self.generator}
         # MomentClippedAdam is for the energy alone
-        self.generator_optimizer = Adam(
-            self.generator.parameters(), options.generator_lr, (options.generator_beta1, options.beta2)
-        )
+        betas = options.generator_beta1, options.beta2
+        self.generator_optimizer = adam(self.generator.parameters(), lr=options.generator_lr, betas=betas)
         self.generator_average = copy.deepcopy(generator).requires_grad_(False) if options.ema else None
 
     def held(self, generator: Generator) -> Generator:

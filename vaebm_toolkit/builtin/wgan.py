@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.optim import Adam, Optimizer
+from torch.optim import Optimizer
 
 from vaebm_toolkit.builtin.contrast import contrast, ema_decay
 from vaebm_toolkit.builtin.moving import follow_cosine, ready_to_move
@@ -21,6 +21,7 @@ from vaebm_toolkit.core import (
     SpectralPenalty,
     Trainer,
     Update,
+    adam,
     frozen,
     standard_normal,
     update_average,
@@ -42,9 +43,9 @@ class WganTrainer(Trainer):
         self.generator, self.energy = ready_to_move(generator, "wgan"), energy.train()
         self.players = {"energy": energy, "generator": generator}
         o, betas = options, (options.beta1, options.beta2)
-        self.energy_optimizer = Adam(energy.parameters(), o.lr, betas, weight_decay=o.weight_decay)
+        self.energy_optimizer = adam(energy.parameters(), lr=o.lr, betas=betas, weight_decay=o.weight_decay)
         # What decode does not use, e.g. an encoder, has no gradient, and Adam leaves it as it is.
-        self.generator_optimizer = Adam(generator.parameters(), o.generator_lr, betas)
+        self.generator_optimizer = adam(generator.parameters(), lr=o.generator_lr, betas=betas)
         self.spectral = SpectralPenalty(energy, seed=horizon.seed)
         self.average = copy.deepcopy(generator).requires_grad_(False) if o.ema else None
 
